@@ -1,0 +1,286 @@
+//! Phase 1: an image is assembled in this process, without an engine, deterministic to the byte.
+//!
+//! Layers go from what changes least to what changes most, so that an edit of the program sends the program only: base,
+//! files, executable. Nothing in the image tells the run, the tag, the time or the machine: the same source for the same
+//! consumer gives the same digests. Labels and environment tell the revision, so a commit that does not touch the source of
+//! an image still changes its config; its layers, which are what takes time, stay the same only where the executable does,
+//! and the executable says the revision too. That is wanted: what runs can always tell which commit it is.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail, ensure};
+
+use crate::blobs::{Blob, Tee};
+use crate::built::{Descriptor, Executable, SECTION, SourceRecord};
+use crate::elf::{Addition, Elf};
+use crate::layer::Tree;
+use crate::oci::{self, Config, Content, Empty, Execution, History, Manifest, RootFs};
+use crate::recipe::AssetContent;
+use crate::tag::broken_component;
+use crate::{BlobStore, BuiltImage, Digest, ImageTag, Recipe};
+
+/// The time of everything in an image (SOURCE_DATE_EPOCH 0, <https://reproducible-builds.org/specs/source-date-epoch/>).
+const CREATED: &str = "1970-01-01T00:00:00Z";
+/// Where Debian, Ubuntu, Alpine and Arch have the certificate authorities; in the image they are in the same place, where
+/// OpenSSL, rustls and Go look.
+const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Variables that [`build`] sets itself.
+const OWN_VARIABLES: [&str; 4] = ["PATH", "SERVICE_NAME", "SOURCE_FINGERPRINT", "SOURCE_REVISION"];
+
+/// Builds an image under its tag, which is used up.
+///
+/// The config has the labels `org.opencontainers.image.created` and `.revision`, and under the prefix `dev.e2e.`: `service`,
+/// `consumer`, `source-fingerprint`, `dirty` (whether the checkout differed from the revision).
+///
+/// # Errors
+/// If the recipe is not valid, the program is not a static ELF executable or is not the one that the builder left, or if a
+/// file cannot be read or a blob not be written.
+pub fn build(tag: ImageTag, recipe: &Recipe<'_>, blobs: &BlobStore) -> anyhow::Result<BuiltImage> {
+    let image = Assembly { recipe, blobs, layers: Vec::new(), history: Vec::new() };
+    image.build(tag).with_context(|| format!("build the image of `{}`", recipe.service))
+}
+
+struct Assembly<'a> {
+    recipe: &'a Recipe<'a>,
+    blobs: &'a BlobStore,
+    layers: Vec<Descriptor>,
+    history: Vec<History>,
+}
+
+impl Assembly<'_> {
+    fn build(mut self, tag: ImageTag) -> anyhow::Result<BuiltImage> {
+        let recipe = self.recipe;
+        if let Some(rule) = broken_component(recipe.service) {
+            bail!("`{}` cannot name a service: {rule}", recipe.service);
+        }
+        ensure!(
+            recipe.user.0 != 0 && recipe.user.1 != 0,
+            "the image would run as root: give it another user and group, such as {0}:{0}",
+            crate::NONROOT
+        );
+        let environment = self.environment()?;
+        self.base()?;
+        self.files()?;
+        let (executable, architecture) = self.executable()?;
+
+        let config = serde_json::to_vec(&Config {
+            created: CREATED.to_owned(),
+            architecture: architecture.to_owned(),
+            os: "linux".to_owned(),
+            config: Execution {
+                user: format!("{}:{}", recipe.user.0, recipe.user.1),
+                exposed_ports: recipe.ports.iter().map(|port| (format!("{port}/tcp"), Empty {})).collect(),
+                env: environment,
+                entrypoint: vec![executable.path.clone()],
+                working_dir: "/".to_owned(),
+                labels: self.labels(&tag),
+            },
+            rootfs: RootFs {
+                kind: "layers".to_owned(),
+                diff_ids: self.layers.iter().map(|layer| layer.diff_id).collect(),
+            },
+            history: self.history,
+        })?;
+        let config_blob = self.blobs.put(&config)?;
+        let layers = self.layers.iter().map(|layer| Content::new(&layer.media_type, layer.blob())).collect();
+        let manifest = serde_json::to_vec(&Manifest {
+            schema_version: 2,
+            media_type: oci::MANIFEST.to_owned(),
+            config: Content::new(oci::CONFIG, config_blob),
+            layers,
+        })?;
+        Ok(BuiltImage {
+            tag,
+            source: recipe.program.source.clone(),
+            manifest_digest: self.blobs.put(&manifest)?.digest,
+            manifest,
+            config_digest: config_blob.digest,
+            config,
+            layers: self.layers,
+            executable,
+            blobs: self.blobs.clone(),
+        })
+    }
+
+    /// Users, the places where a program may write, certificate authorities.
+    fn base(&mut self) -> anyhow::Result<()> {
+        let (user, group) = self.recipe.user;
+        let passwd =
+            format!("root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{user}:{group}:nonroot:/data:/sbin/nologin\n");
+        let groups = format!("root:x:0:\nnonroot:x:{group}:\n");
+        let mut tree = Tree::default();
+        tree.bytes("/etc/passwd", 0o644, passwd.as_bytes())?;
+        tree.bytes("/etc/group", 0o644, groups.as_bytes())?;
+        tree.directory("/tmp", 0o1777, (0, 0))?;
+        tree.directory("/data", 0o750, self.recipe.user)?;
+        if self.recipe.ca_bundle {
+            let (file, size) = open(Path::new(CA_BUNDLE)).context(
+                "the image should hold the certificate authorities: install the package `ca-certificates` on this machine",
+            )?;
+            tree.file(CA_BUNDLE, 0o644, size, file)?;
+        }
+        self.layer(tree, "base")
+    }
+
+    /// The files of the recipe.
+    fn files(&mut self) -> anyhow::Result<()> {
+        if self.recipe.files.is_empty() {
+            return Ok(());
+        }
+        let executable = executable_path(self.recipe.service);
+        let taken = ["/etc/passwd", "/etc/group", "/tmp", "/data", CA_BUNDLE, &executable];
+        let mut tree = Tree::default();
+        for asset in self.recipe.files {
+            let (path, mode) = (asset.path.as_str(), asset.mode);
+            ensure!(mode <= 0o777, "`{path}` cannot have the mode {mode:#o}: use permission bits only, such as 0o644");
+            let in_the_way = taken
+                .iter()
+                .any(|taken| taken.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+            ensure!(!in_the_way, "`{path}` is in every image already: put the file somewhere else");
+            match &asset.content {
+                AssetContent::Bytes(bytes) => tree.bytes(path, mode, bytes)?,
+                AssetContent::Host(host) => {
+                    let (file, size) = open(host).with_context(|| format!("the image should hold it as `{path}`"))?;
+                    tree.file(path, mode, size, file)?;
+                }
+            }
+        }
+        if let Some(path) = taken.iter().find(|path| tree.occupies(path)) {
+            bail!("a file cannot be below `{path}`, which is a file or belongs to the workload: put it somewhere else");
+        }
+        self.layer(tree, "files")
+    }
+
+    /// The program, with the section that says what it was built from. It is hashed while it is packed: the file may have been
+    /// replaced since it was built.
+    fn executable(&mut self) -> anyhow::Result<(Executable, &'static str)> {
+        let program = self.recipe.program;
+        let what = || format!("pack `{}`", program.path.display());
+        let (file, size) = open(&program.path)?;
+        let replaced = |found| {
+            anyhow!(
+                "`{}` was replaced after it was built (built {}, found {found}): run again, and look for what writes there",
+                program.path.display(),
+                program.digest
+            )
+        };
+        let (added, architecture) = match self.marked(&file, size) {
+            Ok(marked) => marked,
+            // What is wrong with another file is not what is wrong with the program.
+            Err(error) => {
+                let found = Digest::of_file(&program.path)?;
+                return Err(if found == program.digest { error.context(what()) } else { replaced(found) });
+            }
+        };
+        let mut original = Tee::new(&file);
+        let mut header = added.header;
+        original.read_exact(&mut header).with_context(what)?;
+        let total = size + added.tail.len() as u64;
+        let mut packed = Tee::new(Cursor::new(added.header).chain(&mut original).chain(Cursor::new(added.tail)));
+        let path = executable_path(self.recipe.service);
+        let mut tree = Tree::default();
+        tree.file(&path, 0o755, total, &mut packed)?;
+        self.layer(tree, "executable")?;
+        let (digest, _) = packed.finish();
+        let (found, _) = original.finish();
+        if found != program.digest {
+            return Err(replaced(found));
+        }
+        let layer = self.layers.last().context("the layer of the executable is missing")?.blob();
+        let offset = self.offset(layer, &path)?;
+        Ok((Executable { path, digest, layer: layer.digest, offset, size: total }, architecture))
+    }
+
+    /// What adds the section to the program, and the processor that it is for.
+    fn marked(&self, file: &File, size: u64) -> anyhow::Result<(Addition, &'static str)> {
+        let elf = Elf::parse(&|buffer, at| file.read_exact_at(buffer, at), size)?;
+        ensure!(
+            !elf.dynamic,
+            "it is linked dynamically, and the image holds no libraries: build it with \
+             `-C target-feature=+crt-static` and an explicit `--target`"
+        );
+        let source = &self.recipe.program.source;
+        let record = serde_json::to_vec(&SourceRecord {
+            fingerprint: source.fingerprint,
+            revision: source.revision.clone(),
+            service: self.recipe.service.to_owned(),
+        })?;
+        Ok((elf.with_section(SECTION, &record)?, elf.architecture))
+    }
+
+    /// Where a file's bytes begin in a layer.
+    fn offset(&self, layer: Blob, path: &str) -> anyhow::Result<u64> {
+        let mut archive = tar::Archive::new(self.blobs.reader(&layer.digest)?);
+        for entry in archive.entries_with_seek()? {
+            let entry = entry?;
+            if *entry.path_bytes() == path.as_bytes()[1..] {
+                return Ok(entry.raw_file_position());
+            }
+        }
+        bail!("`{path}` is not in the layer that was made for it")
+    }
+
+    fn layer(&mut self, tree: Tree<'_>, name: &str) -> anyhow::Result<()> {
+        let (blob, ()) = self.blobs.put_with(|writer| tree.write(writer))?;
+        let (digest, size) = (blob.digest, blob.size);
+        self.layers.push(Descriptor { media_type: oci::LAYER.to_owned(), digest, size, diff_id: digest });
+        self.history.push(History { created: CREATED.to_owned(), created_by: name.to_owned() });
+        Ok(())
+    }
+
+    fn environment(&self) -> anyhow::Result<Vec<String>> {
+        let source = &self.recipe.program.source;
+        let mut environment = vec![
+            PATH.to_owned(),
+            format!("SERVICE_NAME={}", self.recipe.service),
+            format!("SOURCE_FINGERPRINT={}", source.fingerprint),
+            format!("SOURCE_REVISION={}", source.revision.as_deref().unwrap_or("unknown")),
+        ];
+        let mut names = OWN_VARIABLES.to_vec();
+        for (name, value) in self.recipe.env {
+            ensure!(
+                !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'),
+                "`{name}` cannot be a variable of the environment: give it a name without `=`, and no NUL"
+            );
+            ensure!(
+                !names.contains(&name.as_str()),
+                "the variable `{name}` is set twice: leave it out of the recipe once"
+            );
+            names.push(name);
+            environment.push(format!("{name}={value}"));
+        }
+        Ok(environment)
+    }
+
+    fn labels(&self, tag: &ImageTag) -> BTreeMap<String, String> {
+        let source = &self.recipe.program.source;
+        let mut labels = BTreeMap::from([
+            ("org.opencontainers.image.created".to_owned(), CREATED.to_owned()),
+            ("dev.e2e.service".to_owned(), self.recipe.service.to_owned()),
+            ("dev.e2e.consumer".to_owned(), tag.consumer().to_owned()),
+            ("dev.e2e.source-fingerprint".to_owned(), source.fingerprint.to_string()),
+            ("dev.e2e.dirty".to_owned(), source.dirty.to_string()),
+        ]);
+        if let Some(revision) = &source.revision {
+            labels.insert("org.opencontainers.image.revision".to_owned(), revision.clone());
+        }
+        labels
+    }
+}
+
+fn executable_path(service: &str) -> String {
+    format!("/usr/bin/{service}")
+}
+
+fn open(path: &Path) -> anyhow::Result<(File, u64)> {
+    let what = || format!("read `{}`", path.display());
+    let file = File::open(path).with_context(what)?;
+    let meta = file.metadata().with_context(what)?;
+    ensure!(meta.is_file(), "`{}` is not a file", path.display());
+    Ok((file, meta.len()))
+}

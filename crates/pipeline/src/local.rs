@@ -1,0 +1,60 @@
+//! The embedded platform: each workload is a process, started from its own unpacked image in the run's directory.
+//!
+//! The same images, digests and proof as in a cluster, with nothing to install. The ports are bound by this process before
+//! anything starts and handed down as open sockets (systemd's socket activation, sd_listen_fds(3)): every address is known
+//! without a race, workloads may start in any order, and nobody else can answer on them.
+
+mod place;
+mod ready;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::ledger::Resource;
+use crate::platform::{Place, Platform, Site};
+use crate::rundir::private_dir;
+use crate::step::Step;
+use crate::workload::Pipeline;
+use place::LocalPlace;
+
+/// The platform `local`.
+pub struct Local {
+    /// How long a workload may take to become ready.
+    pub ready_within: std::time::Duration,
+}
+
+impl Platform for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn preflight(&self, _: &[Pipeline]) -> Vec<String> {
+        let mut missing = Vec::new();
+        if !cfg!(target_os = "linux") {
+            missing.push(
+                "the platform `local` starts Linux programs and reads `/proc`: run it on Linux, or in a Linux VM"
+                    .to_owned(),
+            );
+        }
+        missing
+    }
+
+    fn prepare(&self, _: &Step, site: &Site) -> anyhow::Result<Arc<dyn Place>> {
+        let service = site.pipeline.service();
+        let dir = site.run.work().join(service);
+        site.ledger.will_make(Some(service), Resource::Directory { path: dir.clone() })?;
+        private_dir(&dir)?;
+        let mut listeners = BTreeMap::new();
+        for workload in site.pipeline.workloads() {
+            for port in workload.ports() {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                    .with_context(|| format!("open a port for `{}` of `{}`", port.name, workload.name()))?;
+                listeners.insert((workload.name().to_owned(), port.name.clone()), listener);
+            }
+        }
+        Ok(Arc::new(LocalPlace::new(site, dir, listeners, self.ready_within)?))
+    }
+}

@@ -1,0 +1,243 @@
+//! One pipeline, from its tags to its teardown.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, anyhow};
+use image::{AssetContent, AssetFile, BlobStore, BuiltImage, CargoBuild, Digest, ImageTag, Program, Recipe, Source};
+use supervise::Cancel;
+
+use crate::build::{BUILD_LIMIT, Programs, Suites};
+use crate::event::{Event, Phase};
+use crate::failure::is_cancelled;
+use crate::plan::names;
+use crate::platform::{Deployable, Place, Seen, Site, deploy};
+use crate::proof::prove;
+use crate::run::{Config, remove};
+use crate::shared::{Limit, Promise};
+use crate::step::{Step, Steps, panicked};
+use crate::suite;
+use crate::workload::{Builder, File, Workload};
+
+/// What the pipelines of a run share.
+pub(crate) struct Shared<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) steps: Steps,
+    pub(crate) programs: Promise<Arc<Programs>>,
+    pub(crate) suites: Promise<Arc<Suites>>,
+    /// The blobs of all images of the run, by content.
+    pub(crate) blobs: BlobStore,
+    /// Permits to assemble, load and unpack images.
+    pub(crate) assembling: Limit,
+    /// Permits to run a test.
+    pub(crate) testing: Limit,
+}
+
+impl Shared<'_> {
+    /// The recipe of a workload's image: what it is packed with besides its program.
+    fn recipe<'a>(
+        &self,
+        workload: &'a Workload,
+        program: &'a Program,
+        ports: &'a [u16],
+        files: &'a [AssetFile],
+    ) -> Recipe<'a> {
+        Recipe { service: workload.name(), ports, files, ca_bundle: workload.wants_ca_bundle(), ..Recipe::new(program) }
+    }
+
+    /// The files of a workload's image, read once: what is packed is what is part of the fingerprint.
+    fn files(&self, workload: &Workload) -> anyhow::Result<(Vec<AssetFile>, Vec<(String, Digest)>)> {
+        let (mut files, mut inputs) = (Vec::new(), Vec::new());
+        for File { path, source } in workload.files() {
+            let host = self.config.workspace.join(source);
+            let bytes = fs::read(&host).with_context(|| {
+                format!("read `{}`, which the image of `{}` holds", host.display(), workload.name())
+            })?;
+            inputs.push((source.clone(), Digest::of(&bytes)));
+            files.push(AssetFile { path: path.clone(), content: AssetContent::Bytes(bytes), mode: 0o644 });
+        }
+        Ok((files, inputs))
+    }
+
+    /// The one build of these programs.
+    pub(crate) fn cargo_build(&self, packages: Vec<String>) -> CargoBuild {
+        CargoBuild {
+            workspace: self.config.workspace.clone(),
+            target_dir: self.config.home.build(),
+            profile: "image".to_owned(),
+            packages,
+            jobs: Some(self.config.jobs),
+            env: Vec::new(),
+            limit: BUILD_LIMIT,
+        }
+    }
+
+    /// The fingerprint of a source as it is now, against what it was.
+    fn source_now(&self, source: &Source, cancel: &Cancel) -> anyhow::Result<Seen> {
+        let now = self.cargo_build(Vec::new()).fingerprint_now(source, cancel)?;
+        if now.fingerprint == source.fingerprint {
+            return Ok(Seen::compare(source.fingerprint, now.fingerprint));
+        }
+        Ok(Seen::differs(source.fingerprint, format!("{} (changed: {})", now.fingerprint, now.changed.join(", "))))
+    }
+}
+
+/// Runs a pipeline and removes what it made. Gives the names of the tests that failed, and whether everything was kept.
+pub(crate) fn pipeline(
+    shared: &Shared,
+    steps: &Steps,
+    site: &Site,
+    tags: BTreeMap<String, ImageTag>,
+) -> (anyhow::Result<Vec<String>>, bool) {
+    let place = Promise::new();
+    let result = to_the_tests(shared, steps, site, tags, &place);
+    // Teardown goes on although the run was cancelled: that is what it is for. Its own limits end it.
+    let removing = steps.with_cancel(Cancel::new());
+    let place: Option<Option<Arc<dyn Place>>> = place.now();
+    if let (true, Ok(_), Some(Some(place))) = (shared.config.keep, &result, &place) {
+        place.keep();
+        return (result, true);
+    }
+    let service = site.pipeline.service();
+    let removed = removing.step(Phase::Teardown, names::REMOVE, |step| {
+        if let Some(Some(place)) = place {
+            place.stop(step)?;
+        }
+        remove(&removing, &site.ledger, Some(service));
+        Ok(())
+    });
+    // A test verdict stands even if something is left; the record and `clean` know of it.
+    if let Err(error) = removed {
+        removing.event(Event::Note { service: Some(service.to_owned()), text: format!("teardown: {error:#}") });
+    }
+    (result, false)
+}
+
+fn to_the_tests(
+    shared: &Shared,
+    steps: &Steps,
+    site: &Site,
+    mut tags: BTreeMap<String, ImageTag>,
+    place: &Promise<Option<Arc<dyn Place>>>,
+) -> anyhow::Result<Vec<String>> {
+    let (prepared, loaded) = thread::scope(|scope| {
+        let preparing = scope.spawn(|| {
+            let prepared = steps.step(Phase::Cluster, names::PLACE, |step| shared.config.platform.prepare(step, site));
+            place.keep(prepared.as_ref().ok().cloned());
+            prepared
+        });
+        let images: Vec<_> = site
+            .pipeline
+            .workloads()
+            .iter()
+            .map(|workload| {
+                let tag = tags.remove(workload.name());
+                scope.spawn(move || image(shared, steps, site, workload, tag.context("no tag was made for it")?, place))
+            })
+            .collect();
+        let images: Vec<_> = images.into_iter().map(|thread| thread.join().map_err(panicked).flatten()).collect();
+        (preparing.join().map_err(panicked).flatten(), images)
+    });
+    // Several may have failed, most of them only because another did: the first that failed by itself is the cause.
+    let place = prepared?;
+    let mut deployables = Vec::new();
+    let mut cause = None;
+    for result in loaded {
+        match result {
+            Ok(deployable) => deployables.push(deployable),
+            Err(error) => {
+                if cause.as_ref().is_none_or(is_cancelled) {
+                    cause = Some(error);
+                }
+            }
+        }
+    }
+    if let Some(error) = cause {
+        return Err(error);
+    }
+
+    let deployed = steps.step(Phase::Deploy, names::DEPLOY, |step| deploy(&*place, step, deployables))?;
+    let now = |source: &Source| shared.source_now(source, steps.cancel());
+    let proved = steps.step(Phase::Deploy, names::PROVE, |step| prove(&*place, step, deployed, &now))?;
+
+    let Some(package) = site.pipeline.suite_package() else { return Ok(Vec::new()) };
+    let executable = shared.suites.wait(steps.cancel())?.get(package)?;
+    let failed = steps.step(Phase::Test, names::SUITE, |step| {
+        let run_file = suite::write_run_file(site, shared.config.platform.name(), &proved)?;
+        let log = site.run.log(site.pipeline.service(), "suite")?;
+        let failed = suite::run(step, &proved, &executable, &run_file, &log, &shared.config.filter, &shared.testing)?;
+        // A workload that died explains more than the tests that failed because of it.
+        for (_, instance) in proved.deployed().instances() {
+            if let Some(failure) = place.down(instance) {
+                return Err(anyhow!(failure).context("while the tests ran"));
+            }
+        }
+        Ok(failed)
+    })?;
+    steps.step(Phase::Test, names::STILL, |step| proved.still_holds(&*place, step))?;
+    Ok(failed)
+}
+
+/// One image: built under its tag as soon as its program exists, loaded as soon as the place exists.
+fn image(
+    shared: &Shared,
+    steps: &Steps,
+    site: &Site,
+    workload: &Workload,
+    tag: ImageTag,
+    place: &Promise<Option<Arc<dyn Place>>>,
+) -> anyhow::Result<Deployable> {
+    let Builder::Cargo { package } = workload.builder();
+    let program = shared.programs.wait(steps.cancel())?.get(package)?;
+    let name = workload.name();
+    let built: BuiltImage = steps.step(Phase::Build, names::assemble(name), |step| {
+        let _permit = step.permit(&shared.assembling)?;
+        let started = step.recorder().utc();
+        let ports: Vec<_> = workload.ports().iter().map(|port| port.number).collect();
+        let (files, inputs) = shared.files(workload)?;
+        let program = Program { source: program.source.clone().with_files(&inputs), ..Program::clone(&program) };
+        let built = image::build(tag, &shared.recipe(workload, &program, &ports, &files), &shared.blobs)?;
+        record_built(step, &built);
+        crate::provenance::write(site, &built, &program, &started, &step.recorder().utc())?;
+        Ok(built)
+    })?;
+    let place = place.wait(steps.cancel())?.context("its place could not be prepared")?;
+    let image = steps.step(Phase::Load, names::load(name), |step| {
+        let _permit = step.permit(&shared.assembling)?;
+        let holder = place.holder(workload);
+        let loaded = image::load(built, holder)?;
+        let (image, transfer) = (loaded.image(), loaded.transfer());
+        step.event(Event::Loaded {
+            service: step.service().to_owned(),
+            image: image.image().to_owned(),
+            reference: image.reference().to_owned(),
+            holder: holder.describe(),
+            manifest_digest: loaded.held().manifest_digest,
+            config_digest: loaded.held().config_digest,
+            bytes_sent: transfer.bytes_sent,
+            blobs_sent: transfer.blobs_sent,
+            blobs_skipped: transfer.blobs_skipped,
+        });
+        Ok(loaded)
+    })?;
+    Ok(Deployable { workload: workload.clone(), image })
+}
+
+fn record_built(step: &Step, built: &BuiltImage) {
+    step.event(Event::Built {
+        service: step.service().to_owned(),
+        image: built.image().to_owned(),
+        reference: built.reference().to_owned(),
+        manifest_digest: built.manifest_digest(),
+        config_digest: built.config_digest(),
+        executable_digest: Some(built.executable_digest()),
+        source_fingerprint: built.source().fingerprint,
+        layers: built
+            .layers()
+            .iter()
+            .map(|layer| crate::event::Blob { digest: layer.digest, size: layer.size })
+            .collect(),
+    });
+}

@@ -1,0 +1,24 @@
+//! HTTP questions to workloads: is it ready, what is it.
+
+use crate::platform::Instance;
+
+/// How long one answer may take, in seconds.
+const TIMEOUT_S: u64 = 2;
+
+/// An answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// Asks the first port of an instance.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) fn get(instance: &Instance, path: &str) -> Result<Answer, String> {
+    let Some((_, url)) = instance.endpoints.first() else { return Err("it has no port".to_owned()) };
+    let response = minreq::get(format!("{url}{path}")).with_timeout(TIMEOUT_S).send();
+    let response = response.map_err(|error| error.to_string())?;
+    let body = response.as_str().map_err(|error| error.to_string())?;
+    Ok(Answer { status: response.status_code, body: body.to_owned() })
+}

@@ -1,0 +1,168 @@
+//! The proof: what runs is what was built from the source as it is.
+//!
+//! Every link of the chain is looked at in every run, before the first test; what only the running program can show is looked
+//! at again after the last one. The tests take a [`Proved`], which nothing else makes.
+
+use anyhow::Context;
+use image::Source;
+
+use crate::Failure;
+use crate::event::{Event, Link, LinkVerdict, Moment};
+use crate::platform::{Deployable, Deployed, Instance, Place, Seen, UNREADABLE};
+use crate::probe;
+use crate::step::Step;
+
+/// Tells the fingerprint of a source as it is now.
+pub type Fingerprint<'a> = &'a (dyn Fn(&Source) -> anyhow::Result<Seen> + Sync);
+
+/// Something that runs and was proved.
+pub struct Proved(Deployed);
+
+impl Proved {
+    /// What runs.
+    pub fn deployed(&self) -> &Deployed {
+        &self.0
+    }
+
+    /// After the tests: looks once more at the links that can change under them.
+    ///
+    /// # Errors
+    /// The first broken link.
+    pub fn still_holds(&self, place: &dyn Place, step: &Step) -> anyhow::Result<()> {
+        let mut check = Check { step, moment: Moment::AfterTests, broken: None };
+        for (deployable, instance) in self.0.instances() {
+            check.running(place, deployable, instance);
+        }
+        check.result()
+    }
+}
+
+/// Looks at every link of everything that was deployed.
+///
+/// # Errors
+/// The first broken link, in the order of the chain.
+pub fn prove(place: &dyn Place, step: &Step, deployed: Deployed, now: Fingerprint<'_>) -> anyhow::Result<Proved> {
+    let mut check = Check { step, moment: Moment::BeforeTests, broken: None };
+    for (deployable, instance) in deployed.instances() {
+        let image = deployable.image.image();
+        let fingerprint = image.source().fingerprint;
+        let seen = now(image.source()).unwrap_or_else(|error| Seen::broken(fingerprint, format!("{error:#}")));
+        check.note(Link::SourceToImage, instance, seen);
+        check.note(Link::ImageToExecutable, instance, section(deployable));
+        check.note(Link::ImageToPlace, instance, held(place, deployable));
+        check.running(place, deployable, instance);
+    }
+    check.result()?;
+    Ok(Proved(deployed))
+}
+
+struct Check<'a> {
+    step: &'a Step,
+    moment: Moment,
+    broken: Option<Failure>,
+}
+
+impl Check<'_> {
+    /// The links that can be looked at as long as the workload runs.
+    fn running(&mut self, place: &dyn Place, deployable: &Deployable, instance: &Instance) {
+        let sight = place.look(instance, &deployable.image);
+        self.note(Link::PlaceToContainer, instance, sight.place_to_container);
+        self.note(Link::ContainerToProcess, instance, sight.container_to_process);
+        self.note(Link::ProcessToEndpoint, instance, endpoint(deployable, instance));
+    }
+
+    fn note(&mut self, link: Link, instance: &Instance, seen: Seen) {
+        if seen.verdict == LinkVerdict::Broken && self.broken.is_none() {
+            self.broken = Some(failure(link, instance, &seen));
+        }
+        self.step.event(Event::Proof {
+            service: self.step.service().to_owned(),
+            workload: instance.workload.clone(),
+            link,
+            moment: self.moment,
+            verdict: seen.verdict,
+            expected: seen.expected,
+            found: seen.found,
+        });
+    }
+
+    fn result(self) -> anyhow::Result<()> {
+        self.broken.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+}
+
+fn failure(link: Link, instance: &Instance, seen: &Seen) -> Failure {
+    let (cause, remedy) = match link {
+        Link::SourceToImage => {
+            ("the source was edited after the image was built", "run again: the next run builds what is there now")
+        }
+        Link::ImageToExecutable => (
+            "the executable in the image is not the one that its label names",
+            "remove `target/e2e/build` and run again",
+        ),
+        Link::ImageToPlace => (
+            "something else was loaded under the same name, or a blob is damaged",
+            "look for another program that writes there, and run again",
+        ),
+        Link::PlaceToContainer => {
+            ("the workload was started from something else", "look for what restarted it, and run again")
+        }
+        Link::ContainerToProcess => ("the executable was replaced", "look for what replaced it, and run again"),
+        Link::ProcessToEndpoint => {
+            ("another program answers on the address", "look for what answers there, and run again")
+        }
+    };
+    let cause = if seen.found.starts_with(UNREADABLE) { seen.found.as_str() } else { cause };
+    Failure::new(format!("the proof is broken at {} of `{}`: {cause}", link.describe(), instance.workload))
+        .evidence(vec![format!("expected {}", seen.expected), format!("found    {}", seen.found)])
+        .hint(remedy)
+}
+
+/// The fingerprint in the executable, as it was packed, against the image's.
+fn section(deployable: &Deployable) -> Seen {
+    let image = deployable.image.image();
+    let expected = image.source().fingerprint;
+    match image.executable_fingerprint() {
+        Ok(found) => Seen::compare(expected, found),
+        Err(error) => Seen::broken(expected, format!("{error:#}")),
+    }
+}
+
+/// What the place says it holds under the tag, read anew, against what was built.
+fn held(place: &dyn Place, deployable: &Deployable) -> Seen {
+    let image = deployable.image.image();
+    let expected = image.config_digest();
+    match place.holder(&deployable.workload).held(image.reference()) {
+        Ok(held) => match held.complete {
+            Ok(()) => Seen::compare(expected, held.config_digest),
+            Err(why) => Seen::broken(expected, why),
+        },
+        Err(error) => Seen::broken(expected, format!("{error:#}")),
+    }
+}
+
+/// What answers on the endpoint says of itself.
+fn endpoint(deployable: &Deployable, instance: &Instance) -> Seen {
+    let fingerprint = deployable.image.image().source().fingerprint;
+    let told = |fingerprint: &str, instance: &str| format!("fingerprint {fingerprint} instance {instance}");
+    let identity = instance.identity.as_deref().unwrap_or("any");
+    let expected = told(&fingerprint.to_string(), identity);
+    let answer = ask(instance, deployable.workload.version_path());
+    match answer {
+        Ok((found, found_instance)) => {
+            let found_instance = if instance.identity.is_some() { found_instance } else { "any".to_owned() };
+            Seen::compare(expected, told(&found, &found_instance))
+        }
+        Err(error) => Seen::broken(expected, format!("{error:#}")),
+    }
+}
+
+fn ask(instance: &Instance, path: &str) -> anyhow::Result<(String, String)> {
+    let answer =
+        probe::get(instance, path).map_err(anyhow::Error::msg).with_context(|| format!("`{path}` gives no answer"))?;
+    anyhow::ensure!(answer.status == 200, "`{path}` answers {} {}", answer.status, answer.body.trim());
+    let value: serde_json::Value =
+        serde_json::from_str(&answer.body).with_context(|| format!("`{path}` answers no JSON"))?;
+    let text = |name: &str| value[name].as_str().unwrap_or("(none)").to_owned();
+    Ok((text("source_fingerprint"), text("instance")))
+}
