@@ -25,6 +25,7 @@ mod depinfo;
 mod error;
 mod inputs;
 mod lockfile;
+mod made;
 mod messages;
 mod record;
 mod run;
@@ -90,6 +91,11 @@ pub enum Progress {
     Waiting {
         /// Who it is, as far as it said.
         holder: String,
+    },
+    /// Nothing of the workspace's own packages is kept.
+    Cleaning {
+        /// Why, in a sentence.
+        reason: String,
     },
     /// A line that cargo wrote for people.
     Line(String),

@@ -132,6 +132,13 @@ pub(crate) struct State {
     pub(crate) changed: Option<i128>,
 }
 
+impl State {
+    /// The state of [`Input::Head`] at this commit.
+    pub(crate) fn of_head(commit: Option<&str>) -> State {
+        State { digest: commit.map_or_else(missing, Digest::of), changed: None }
+    }
+}
+
 /// Reads all inputs, on as many threads as there are processors, four at most: the disk cache gives no more.
 pub(crate) fn snapshot<'a>(
     around: &dyn Surroundings,
@@ -208,7 +215,7 @@ fn state(around: &dyn Surroundings, input: &Input, lock: Option<&Lock>) -> anyho
         },
         Input::Env(name) => value(around.variable(name).map_or_else(missing, |v| Digest::of(v.as_encoded_bytes()))),
         Input::OuterConfig => value(Digest::of(around.outer_config()?)),
-        Input::Head => value(around.head().map_or_else(missing, Digest::of)),
+        Input::Head => Ok(State::of_head(around.head().as_deref())),
     }
 }
 
@@ -219,7 +226,11 @@ fn tree(path: &Path) -> anyhow::Result<State> {
         return Ok(State { digest: missing(), changed: None });
     };
     let mut newest = changed(&metadata);
-    if !metadata.is_dir() {
+    if !metadata.is_dir() && !metadata.is_file() {
+        // A socket or a pipe has no content, and reading it could wait for ever.
+        return Ok(State { digest: Digest::of("\0special"), changed: Some(newest) });
+    }
+    if metadata.is_file() {
         // Reading in one go is fastest for source files; an asset of any size must not be held in memory.
         let digest = match metadata.len() {
             0..0x10_0000 => fs::read(path).map(Digest::of),

@@ -281,6 +281,7 @@ impl Summary {
             | Event::Ready { .. }
             | Event::Proof { .. }
             | Event::Note { .. }
+            | Event::Unknown
             | Event::Removed { error: None, .. } => {}
         }
     }

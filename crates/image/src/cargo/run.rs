@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use supervise::{Cancel, Cmd, CmdErrorKind, Observer};
 
 use super::artefacts::{copy_out, pull_back, remove_folder, set_modified};
 use super::checkout::Checkout;
 use super::error::Diagnosis;
-use super::inputs::{ProgramInputs, collect, files_of, flags, parameters, scripts};
-use super::messages::{Artifact, Messages};
-use super::record::{BuildLock, ProgramRecord, Record};
+use super::inputs::{collect, flags, parameters, scripts};
+use super::made::{Made, differing, digests};
+use super::messages::Messages;
+use super::record::{BuildLock, Record};
 use super::toolchain::Toolchain;
 use super::{BuildError, CargoBuild, CargoOutcome, LockFile, Progress};
-use crate::fingerprint::{Input, State, fingerprint, if_exists, snapshot};
+use crate::fingerprint::{Input, State, fingerprint, if_exists, missing, snapshot};
 use crate::{Digest, Program, Source};
 
 /// A build and three more. An editor that saves many files is done by then; what still changes does not stop by itself.
@@ -118,7 +119,8 @@ pub(super) fn run(build: &CargoBuild, caller: &Caller<'_>) -> Result<CargoOutcom
             moved.insert(Input::Head);
         }
         run.checkout.head.clone_from(&made.head);
-        let stale = if moved.is_empty() { run.stale(&record, &messages, &touched, &made)? } else { None };
+        let stale =
+            if moved.is_empty() { made.stale(&run.checkout.roots, &record, &messages, &touched)? } else { None };
         before.extend(made.states.iter().map(|(input, state)| (input.clone(), *state)));
         if moved.is_empty() && stale.is_none() {
             record.scripts.extend(scripts(&run.checkout, &messages)?);
@@ -152,27 +154,6 @@ pub(super) fn run(build: &CargoBuild, caller: &Caller<'_>) -> Result<CargoOutcom
         }
         (caller.on_progress)(Progress::Again { reason });
         (clean, hidden) = (stale, moved);
-    }
-}
-
-/// What an attempt made.
-pub(super) struct Made {
-    pub(super) programs: BTreeMap<String, ProgramInputs>,
-    pub(super) copies: BTreeMap<String, (PathBuf, Digest)>,
-    pub(super) states: BTreeMap<Input, State>,
-    pub(super) head: Option<String>,
-}
-
-impl Made {
-    /// Inputs that are not what they were before cargo ran. The first time also those that may have been something else in
-    /// between: their status changed, or they were not known before and changed since. Only the first time, since build
-    /// scripts exist that write the same file each time they run.
-    fn moved(&self, before: &BTreeMap<Input, State>, started: i128, by_time: bool) -> BTreeSet<Input> {
-        let moved = |input: &Input, now: &State| match before.get(input) {
-            Some(state) => state.digest != now.digest || by_time && state.changed != now.changed,
-            None => by_time && now.changed.is_some_and(|changed| changed >= started),
-        };
-        self.states.iter().filter(|(input, now)| moved(input, now)).map(|(input, _)| input.clone()).collect()
     }
 }
 
@@ -215,7 +196,7 @@ impl Run<'_> {
         if !self.profile_folders().iter().any(|folder| folder.exists()) {
             return Ok(());
         }
-        (self.caller.on_progress)(Progress::Line(format!("cleaning the workspace's packages: {reason}")));
+        (self.caller.on_progress)(Progress::Cleaning { reason: reason.to_owned() });
         let lock = if_exists(fs::read_to_string(self.checkout.roots.workspace.join("Cargo.lock")))
             .context("read `Cargo.lock`")?;
         let packages = lock.map(|text| LockFile::parse(&text).local_packages()).unwrap_or_default();
@@ -297,59 +278,41 @@ impl Run<'_> {
 
     /// Inputs as they are now, and copies of the programs.
     fn read_back(&self, messages: &Messages) -> anyhow::Result<Made> {
-        let mut made = Made { programs: BTreeMap::new(), copies: BTreeMap::new(), states: BTreeMap::new(), head: None };
+        let mut programs = BTreeMap::new();
+        let mut executables = BTreeMap::new();
         for package in &self.build.packages {
-            let artifact = messages.program(package);
-            let artifact = artifact
-                .with_context(|| format!("cargo made no program: `{package}` needs a binary of its own name"))?;
-            let inputs = collect(&self.checkout, &self.build.target_dir, messages, artifact)?;
-            made.programs.insert(package.clone(), inputs);
-            let executable = artifact.executable.as_deref().context("cargo named no executable")?;
-            let copy = self.caller.out_dir.join(package);
-            let digest = copy_out(executable, &copy)?;
-            made.copies.insert(package.clone(), (copy, digest));
+            let found =
+                messages.program(package).and_then(|artifact| Some((artifact, artifact.executable.as_deref()?)));
+            let (artifact, executable) =
+                found.with_context(|| format!("cargo made no program: `{package}` needs a binary of its own name"))?;
+            programs.insert(package.clone(), collect(&self.checkout, &self.build.target_dir, messages, artifact)?);
+            executables.insert(package.clone(), executable);
         }
-        made.head = self.checkout.read_head();
-        let all: BTreeSet<&Input> = made.programs.values().flat_map(|inputs| &inputs.all).collect();
-        made.states = snapshot(&self.checkout, all)?;
-        Ok(made)
-    }
-
-    /// Why something that cargo calls fresh is not.
-    fn stale(
-        &self,
-        record: &Record,
-        messages: &Messages,
-        touched: &BTreeSet<String>,
-        made: &Made,
-    ) -> anyhow::Result<Option<String>> {
-        let roots = &self.checkout.roots;
-        let touched: BTreeSet<PathBuf> = touched.iter().map(|name| roots.path(name)).collect();
-        for artifact in messages.artifacts.iter().filter(|artifact| artifact.fresh && !touched.is_empty()) {
-            for dep_info in artifact.rustc_dep_infos().iter().filter(|path| path.is_file()) {
-                if let Some(file) = files_of(&roots.workspace, dep_info)?.intersection(&touched).next() {
-                    let file = roots.name(file)?;
-                    return Ok(Some(format!("cargo kept `{}` although `{file}` changed", artifact.target.name)));
-                }
+        let (copies, head, states) = thread::scope(|scope| {
+            let copies = scope.spawn(|| {
+                let copy = |(package, executable): (&String, &&Path)| {
+                    let copy = self.caller.out_dir.join(package);
+                    let digest = copy_out(executable, &copy)?;
+                    Ok((package.clone(), (copy, digest)))
+                };
+                executables.iter().map(copy).collect::<anyhow::Result<BTreeMap<_, _>>>()
+            });
+            let head = scope.spawn(|| self.checkout.read_head());
+            let inputs: BTreeSet<&Input> = programs.values().flat_map(|inputs| &inputs.all).collect();
+            let states = snapshot(&self.checkout, inputs.into_iter().filter(|input| **input != Input::Head));
+            (join(copies), join(head), states)
+        });
+        let (copies, mut states) = (copies?, states?);
+        if programs.values().any(|inputs| inputs.all.contains(&Input::Head)) {
+            states.insert(Input::Head, State::of_head(head.as_deref()));
+        }
+        for package in programs.keys() {
+            let state = states.get(&Input::Lock(package.clone()));
+            if state.is_none_or(|state| state.digest == missing()) {
+                bail!("`Cargo.lock` does not have the packages of `{package}` in the form that cargo writes");
             }
         }
-        for (package, inputs) in &made.programs {
-            if messages.program(package).is_some_and(|artifact: &Artifact| !artifact.fresh) {
-                continue;
-            }
-            let Some(known) = record.programs.get(package) else {
-                return Ok(Some(format!("cargo kept a `{package}` that nothing is known of")));
-            };
-            if known.binary != made.copies.get(package).map(|(_, digest)| *digest) {
-                return Ok(Some(format!("`{package}` in the target directory is not the file that was built")));
-            }
-            let now: BTreeMap<String, Digest> = digests(&inputs.watched, &made.states).collect();
-            let differs = now.iter().find(|(name, digest)| known.inputs.get(*name) != Some(digest));
-            if let Some((name, _)) = differs {
-                return Ok(Some(format!("cargo kept `{package}` although `{name}` changed")));
-            }
-        }
-        Ok(None)
+        Ok(Made { programs, copies, states, head })
     }
 
     /// What was compiled from a content that is not recorded: the sources that the next build must not pass over. Of a build
@@ -373,32 +336,6 @@ impl Run<'_> {
         }
         programs
     }
-}
-
-impl Record {
-    /// Takes in what a build made. `before` has what was made visible to cargo, also for programs that were not built.
-    fn update(&mut self, made: &Made, before: &BTreeMap<Input, State>) {
-        for (package, inputs) in &made.programs {
-            let binary = made.copies.get(package).map(|(_, digest)| *digest);
-            let inputs = digests(&inputs.watched, &made.states).collect();
-            self.programs.insert(package.clone(), ProgramRecord { binary, inputs });
-        }
-        let names = self.programs.values().flat_map(|program| program.inputs.keys());
-        let by_time = names.map(|name| Input::parse(name)).filter(|i| matches!(i, Input::Path(_) | Input::Package(_)));
-        let inputs: BTreeSet<Input> = by_time.collect();
-        self.inputs = digests(&inputs, before).collect();
-        self.unsure.clear();
-        self.head.clone_from(&made.head);
-    }
-}
-
-fn digests(inputs: &BTreeSet<Input>, states: &BTreeMap<Input, State>) -> impl Iterator<Item = (String, Digest)> {
-    inputs.iter().filter_map(|input| Some((input.to_string(), states.get(input)?.digest)))
-}
-
-fn differing(recorded: &BTreeMap<String, Digest>, now: &BTreeMap<Input, State>) -> Vec<Input> {
-    let differs = |(input, state): &(&Input, &State)| recorded.get(&input.to_string()) != Some(&state.digest);
-    now.iter().filter(differs).map(|(input, _)| input.clone()).collect()
 }
 
 /// At most three names: with a whole branch switched there may be hundreds.

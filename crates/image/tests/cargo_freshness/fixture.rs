@@ -28,6 +28,11 @@ const FILES: &[(&str, &str)] = &[
         "Cargo.toml",
         "[workspace]\nresolver = \"3\"\nmembers = [\"app\", \"kit\", \"plain\"]\n\n[profile.image]\ninherits = \"dev\"\ndebug = false\n",
     ),
+    (
+        "Cargo.lock",
+        "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"kit\",\n \"plain\",\n]\n\n\
+         [[package]]\nname = \"kit\"\nversion = \"0.1.0\"\n\n[[package]]\nname = \"plain\"\nversion = \"0.1.0\"\n",
+    ),
     (".gitignore", "/target\nignored\n"),
     (
         "app/Cargo.toml",

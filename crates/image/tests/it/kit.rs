@@ -36,7 +36,11 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
+        let removed = fs::remove_dir_all(&self.0);
+        // A second panic would hide the first.
+        if !std::thread::panicking() {
+            removed.unwrap();
+        }
     }
 }
 
