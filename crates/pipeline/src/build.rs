@@ -123,6 +123,7 @@ fn progress(step: &Step) -> Arc<dyn Fn(Progress) + Send + Sync> {
         let text = match progress {
             Progress::Waiting { holder } => format!("another build uses the target directory; waiting for {holder}"),
             Progress::Again { reason } => format!("building again: {reason}"),
+            Progress::Cleaning { reason } => format!("cleaning what was built before: {reason}"),
             Progress::Line(_) | Progress::Compiled { .. } => return,
         };
         recorder.event(Event::Note { service: None, text });
