@@ -113,7 +113,7 @@ pub fn run(config: &Config, clock: Box<dyn Clock>, cancel: &Cancel, readers: Vec
         remove(&steps, &ledger, None);
     }
     let (verdict, exit_code) = overall(verdicts.iter().map(|ended| ended.verdict), cancel);
-    steps.event(Event::RunEnded { verdict, exit_code, clean: ledger.is_empty() });
+    steps.event(Event::RunEnded { verdict, exit_code, clean: ledger.is_empty(), peak_memory: peak_memory() });
     Ok(Outcome { dir: dir.path().to_owned(), verdict, exit_code, head: recorder.close()?, kept })
 }
 
@@ -230,6 +230,13 @@ pub(crate) fn remove(steps: &Steps, ledger: &Ledger, service: Option<&str>) {
             error: removed.err().map(|error| format!("{error:#}")),
         });
     }
+}
+
+/// The most memory that this process had in use, in bytes (`VmHWM`, proc_pid_status(5)).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
 
 /// The verdict of a run, from those of its pipelines, and the exit code.

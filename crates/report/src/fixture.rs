@@ -40,7 +40,7 @@ impl Script {
             script.pipeline(at as u64, service);
         }
         script.push(15_900, Event::Removed { service: None, what: "directory `work`".into(), error: None });
-        script.push(15_950, Event::RunEnded { verdict: Verdict::Passed, exit_code: 0, clean: true });
+        script.push(15_950, Event::RunEnded { verdict: Verdict::Passed, exit_code: 0, clean: true, peak_memory: None });
         script.sorted()
     }
 

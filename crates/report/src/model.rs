@@ -271,7 +271,7 @@ impl Summary {
                 pipeline.cause.clone_from(cause);
                 pipeline.end_us = Some(record.us);
             }
-            Event::RunEnded { verdict, exit_code, clean } => {
+            Event::RunEnded { verdict, exit_code, clean, .. } => {
                 (self.verdict, self.exit_code, self.clean, self.ended) = (*verdict, *exit_code, *clean, true);
             }
             Event::Fingerprinted { .. }

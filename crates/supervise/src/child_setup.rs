@@ -8,14 +8,16 @@
 //! first.
 
 use std::ffi::{CString, OsStr};
-use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::{io, iter};
+
+use crate::lock;
 
 /// First descriptor of sd_listen_fds(3).
 const FIRST_LISTENER: i32 = 3;
@@ -41,7 +43,7 @@ pub(crate) struct ChildSetup {
     listeners: Vec<OwnedFd>,
     /// The given listeners and what else keeps the low numbers taken while the child is made, so that std's own channel
     /// rarely gets one; see [`ChildSetup::is_collision`].
-    _low: Vec<OwnedFd>,
+    low: Mutex<Vec<OwnedFd>>,
     root: Option<CString>,
     dir: Option<CString>,
     user: Option<(u32, u32)>,
@@ -71,7 +73,13 @@ impl ChildSetup {
             None if root.is_some() => Some(c"/".to_owned()),
             dir => dir,
         };
-        Ok(ChildSetup { listeners: high, _low: low, root, dir, user: sandbox.and_then(|sandbox| sandbox.user) })
+        Ok(ChildSetup {
+            listeners: high,
+            low: Mutex::new(low),
+            root,
+            dir,
+            user: sandbox.and_then(|sandbox| sandbox.user),
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -90,10 +98,18 @@ impl ChildSetup {
     }
 
     /// True when std's own channel, by which the parent hears of a failed exec, had got the number of a listener: the
-    /// `dup2` would have overwritten it and the error gone unheard. The parent tries again; other threads' descriptors
-    /// have moved by then.
-    pub(crate) fn is_collision(error: &io::Error) -> bool {
-        error.raw_os_error().is_some_and(|packed| packed / STEP == COLLISION)
+    /// `dup2` would have overwritten it and the error gone unheard. Another thread had closed a descriptor with that
+    /// number; it is taken now, and the parent tries again.
+    pub(crate) fn is_collision(&self, error: &io::Error) -> bool {
+        let collision = error.raw_os_error().is_some_and(|packed| packed / STEP == COLLISION);
+        if let Some(listener) = self.listeners.first().filter(|_| collision) {
+            let mut low = lock(&self.low);
+            let end = FIRST_LISTENER + i32::try_from(self.listeners.len()).unwrap_or(0);
+            low.extend(
+                iter::from_fn(|| listener.as_fd().try_clone_to_owned().ok()).take_while(|copy| copy.as_raw_fd() < end),
+            );
+        }
+        collision
     }
 
     /// Runs in the child.

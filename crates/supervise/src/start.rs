@@ -118,7 +118,7 @@ fn launch(cmd: &Cmd, cancel: &Cancel) -> Result<(duct::Handle, Ends), CmdErrorKi
             // just written; it closes at its exec (golang/go#22315).
             Err(error)
                 if tries < BUSY_TRIES
-                    && (error.kind() == io::ErrorKind::ExecutableFileBusy || ChildSetup::is_collision(&error)) =>
+                    && (error.kind() == io::ErrorKind::ExecutableFileBusy || setup.is_collision(&error)) =>
             {
                 tries += 1;
                 if cancel.wait(BUSY_PAUSE) {

@@ -80,7 +80,8 @@ fn the_program_is_static_and_has_no_path_of_the_machine() {
 fn the_source_now_is_compared_with_that_of_a_build() {
     let fixture = Fixture::new();
     let source = fixture.build().program.source;
-    assert!(!source.dirty && source.revision.is_some());
+    assert!(!source.dirty, "{}", fixture.git(&["status", "--porcelain"]));
+    assert_eq!(source.revision.as_deref(), Some(fixture.git(&["rev-parse", "HEAD"]).as_str()));
     let now = || fixture.cargo_build().fingerprint_now(&source, &Cancel::new()).unwrap();
     assert_eq!((now().fingerprint, now().changed), (source.fingerprint, Vec::new()));
     fixture.edit_old("kit/src/lib.rs");

@@ -306,7 +306,7 @@ fn a_run_that_stopped_early_does_not_pass() {
     script.tags(0, "gateway");
     script.begin(3, 900, None, Phase::Build, "build");
     script.end(4, 900, StepOutcome::Failed, Some("it does not compile"), 0);
-    script.push(5, Event::RunEnded { verdict: Verdict::Error, exit_code: 3, clean: true });
+    script.push(5, Event::RunEnded { verdict: Verdict::Error, exit_code: 3, clean: true, peak_memory: None });
     let audit = of(&script);
     let failed = checks(&audit, "gateway", Finding::Failed);
     assert!(!audit.passed());

@@ -253,7 +253,7 @@ fn one_cause_of_all_pipelines_is_told_once() {
         );
         script.push(10, Event::PipelineEnded { service, verdict: Verdict::Error, cause: Some(cause) });
     }
-    script.push(11, Event::RunEnded { verdict: Verdict::Error, exit_code: 3, clean: true });
+    script.push(11, Event::RunEnded { verdict: Verdict::Error, exit_code: 3, clean: true, peak_memory: None });
     let text = all(&script, Mode::Lines, Verbosity::Quiet, None);
     let expected = "
 gateway, signalprocessing, remediationorchestrator, workflowexecution: ERROR
