@@ -62,7 +62,8 @@ pub(crate) fn run(flags: &E2e) -> anyhow::Result<u8> {
     let (outcome, records) = watched(flags, &config, &cancel)?;
     let summary = Summary::of(&records);
     let report = report::json::report(&summary, Some(outcome.head));
-    write_reports(&outcome.dir, &summary, &report)?;
+    let proof = report::proof::proof(&records, &summary, Some(outcome.head));
+    write_reports(&outcome.dir, &summary, &report, &proof)?;
     if flags.format == Format::Json {
         print(&report)?;
     }
@@ -129,9 +130,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write_reports(dir: &Path, summary: &Summary, report: &str) -> anyhow::Result<()> {
+fn write_reports(dir: &Path, summary: &Summary, report: &str, proof: &str) -> anyhow::Result<()> {
     let mut junit = Vec::new();
     report::junit::write(summary, &mut junit)?;
+    write_atomically(&dir.join("proof.json"), 0o644, proof.as_bytes())?;
     write_atomically(&dir.join("report.json"), 0o644, report.as_bytes())?;
     write_atomically(&dir.join("junit.xml"), 0o644, &junit)?;
     write_atomically(&dir.join("timings.html"), 0o644, report::timings::page(summary).as_bytes())

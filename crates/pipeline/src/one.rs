@@ -198,6 +198,16 @@ fn image(
         let ports: Vec<_> = workload.ports().iter().map(|port| port.number).collect();
         let (files, inputs) = shared.files(workload)?;
         let program = Program { source: program.source.clone().with_files(&inputs), ..Program::clone(&program) };
+        if !inputs.is_empty() {
+            // The build told the fingerprint of the program alone.
+            step.event(Event::Fingerprinted {
+                image: name.to_owned(),
+                fingerprint: program.source.fingerprint,
+                files: program.source.inputs.len() as u64,
+                made_visible: Vec::new(),
+                took_us: 0,
+            });
+        }
         let built = image::build(tag, &shared.recipe(workload, &program, &ports, &files), &shared.blobs)?;
         record_built(step, &built);
         crate::provenance::write(site, &built, &program, &started, &step.recorder().utc())?;

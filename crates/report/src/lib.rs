@@ -11,6 +11,7 @@ pub mod json;
 pub mod junit;
 pub mod model;
 mod path;
+pub mod proof;
 pub mod query;
 pub mod record;
 #[cfg(test)]

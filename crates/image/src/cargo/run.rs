@@ -289,18 +289,19 @@ impl Run<'_> {
             executables.insert(package.clone(), executable);
         }
         let (copies, head, states) = thread::scope(|scope| {
-            let copies = scope.spawn(|| {
-                let copy = |(package, executable): (&String, &&Path)| {
-                    let copy = self.caller.out_dir.join(package);
+            let mut copies = Vec::new();
+            for (package, &executable) in &executables {
+                let copy = self.caller.out_dir.join(package);
+                copies.push(scope.spawn(move || {
                     let digest = copy_out(executable, &copy)?;
-                    Ok((package.clone(), (copy, digest)))
-                };
-                executables.iter().map(copy).collect::<anyhow::Result<BTreeMap<_, _>>>()
-            });
+                    anyhow::Ok((package.clone(), (copy, digest)))
+                }));
+            }
             let head = scope.spawn(|| self.checkout.read_head());
             let inputs: BTreeSet<&Input> = programs.values().flat_map(|inputs| &inputs.all).collect();
             let states = snapshot(&self.checkout, inputs.into_iter().filter(|input| **input != Input::Head));
-            (join(copies), join(head), states)
+            let copies: anyhow::Result<BTreeMap<_, _>> = copies.into_iter().map(join).collect();
+            (copies, join(head), states)
         });
         let (copies, mut states) = (copies?, states?);
         if programs.values().any(|inputs| inputs.all.contains(&Input::Head)) {

@@ -37,11 +37,17 @@ impl Toolchain {
                 cmd.run(cancel).map_err(anyhow::Error::new).context("ask the Rust compiler for its version")?;
             Ok(String::from_utf8(output.stdout).context("read the Rust compiler's answer")?.trim_end().to_owned())
         };
+        // A toolchain's folder has `bin` and `lib`; rustup's folder of proxies has not.
+        let above = beside.as_deref().and_then(|rustc| rustc.parent()?.parent());
+        let known = above.filter(|folder| folder.join("lib/rustlib").is_dir());
         let (version, sysroot) = thread::scope(|scope| {
-            let sysroot = scope.spawn(|| ask(&["--print", "sysroot"]));
-            (ask(&["-vV"]), sysroot.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let asked = known.is_none().then(|| scope.spawn(|| ask(&["--print", "sysroot"])));
+            let version = ask(&["-vV"]);
+            let asked = asked.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            (version, asked.transpose())
         });
-        let (version, sysroot) = (version?, sysroot?);
+        let (version, sysroot) = (version?, sysroot?.map(PathBuf::from).or_else(|| known.map(Path::to_path_buf)));
+        let sysroot = sysroot.unwrap_or_default();
         let Some(host) = version.lines().find_map(|line| line.strip_prefix("host: ")) else {
             bail!("`{} -vV` does not name its host: is it a Rust compiler?", rustc.display());
         };
@@ -51,7 +57,7 @@ impl Toolchain {
                  use a Linux machine, virtual machine or container"
             );
         }
-        Ok(Toolchain { target: host.to_owned(), cargo, rustc: beside, sysroot: PathBuf::from(sysroot), version })
+        Ok(Toolchain { target: host.to_owned(), cargo, rustc: beside, sysroot, version })
     }
 
     /// The commit of the compiler, where its distributor tells it.

@@ -192,14 +192,17 @@ async fn closing_ends_a_back_off_and_sends_what_is_left() {
     let (fake, url) =
         Fake::start(|number, _| if number == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::CREATED }).await;
     let mut registry = Registry::default();
-    let settings =
-        Settings { backoff: Duration::from_secs(600), max_backoff: Duration::from_secs(600), ..settings(&url) };
+    let (flush_interval, far) = (Duration::from_millis(5), Duration::from_secs(600));
+    let settings = Settings { flush_interval, backoff: far, max_backoff: far, ..settings(&url) };
     let client = AuditClient::start("gateway", settings, &mut registry).unwrap();
     client.record(event(0));
     // the first try has failed once the request is there; the writer then pauses for ten minutes
-    while fake.requests().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let first_try = async {
+        while fake.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), first_try).await.unwrap();
     client.record(event(1));
     client.close(Duration::from_secs(20)).await;
     assert_eq!(metric(&registry, "audit_events_sent_total"), 2);

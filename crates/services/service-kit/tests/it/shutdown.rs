@@ -15,6 +15,16 @@ use crate::http::config;
 
 const REQUEST: &[u8] = b"GET /api/v1/slow HTTP/1.1\r\nhost: x\r\nauthorization: Bearer t0p-s3cret\r\n\r\n";
 
+/// Waits until nobody listens any more.
+async fn until_refused(address: std::net::SocketAddr) {
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_was_accepted_is_finished_then_hooks_run_then_it_ends() {
     let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -50,13 +60,7 @@ async fn what_was_accepted_is_finished_then_hooks_run_then_it_ends() {
     stop.notify_one();
     stopping.notified().await;
     // the listening socket is closed although a request is still being answered
-    tokio::time::timeout(Duration::from_secs(10), async {
-        while TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .unwrap();
+    until_refused(address).await;
     assert!(!flushed.load(Ordering::SeqCst), "hooks run after the last request");
     go_on.notify_one();
     let mut answer = String::new();
@@ -114,9 +118,7 @@ async fn a_request_that_arrives_while_it_stops_is_told_so() {
     asked.notified().await;
     stop.notify_one();
     stopping.notified().await;
-    while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    until_refused(address).await;
     stream.write_all(b"host: x\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 1024];
     let length = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await.unwrap().unwrap();

@@ -1,0 +1,275 @@
+//! The images of a cluster whose nodes are containers: each node's containerd, fed by a stream.
+//!
+//! A node is asked first which blobs it has, and gets the others only; all nodes at the same time, without a file in
+//! between. What a node then says that it holds is read from its content store, every blob hashed anew there. `kind load`
+//! does neither: it sends everything each time, and believes names.
+//!
+//! Only `ctr` without flags that changed their meaning between containerd versions is used, and only what POSIX has of the
+//! shell, so that it does not matter who made the node's image.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use supervise::{Cancel, Cmd, CmdError, Output};
+
+use crate::oci::Manifest;
+use crate::{BuiltImage, Digest, Held, Holder, Transfer};
+
+/// How long a node may take to answer a question.
+const ASK_LIMIT: Duration = Duration::from_secs(60);
+/// How long a node may take to take an image in.
+const SEND_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// Lists the blobs of a node, and the snapshotter that its kubelet uses: `ctr` would unpack for its own default.
+const LIST: &str = r#"set -e
+ctr -n k8s.io content ls -q
+s=$(containerd config dump 2>/dev/null | sed -n "s/^ *snapshotter = ['\"]\([^'\"][^'\"]*\)['\"]$/\1/p")
+echo snapshotter $s"#;
+
+/// Takes in the image on stdin, then says what is there. $1: snapshotter, which may be empty; $2: reference.
+const IMPORT: &str = r#"set -e
+ctr -n k8s.io images import ${1:+--snapshotter "$1"} - >&2
+shift
+"#;
+
+/// Says what is there under the reference $1: the state of both names, the digest of each blob's content, the manifest.
+const READ: &str = r#"tag=$(ctr -n k8s.io images check "name==$1" | sed 1d)
+echo "tag $tag"
+digest=$(echo "$tag" | sed -n 's/.*\(sha256:[0-9a-f]\{64\}\).*/\1/p')
+[ -n "$digest" ] || exit 0
+echo "pinned $(ctr -n k8s.io images check "name==${1%:*}@$digest" | sed 1d)"
+manifest=$(ctr -n k8s.io content get "$digest")
+for blob in $digest $(printf %s "$manifest" | grep -o 'sha256:[0-9a-f]\{64\}'); do
+  echo "blob $blob $(ctr -n k8s.io content get "$blob" | sha256sum)"
+done
+echo manifest
+printf '%s\n' "$manifest""#;
+
+impl BuiltImage {
+    /// The name that means exactly these bytes: `NAME@sha256:<manifest>`. Nodes know the image by it as well as by its tag.
+    pub fn pinned(&self) -> String {
+        let name = self.reference().rsplit_once(':').map_or(self.reference(), |(name, _)| name);
+        format!("{name}@{}", self.manifest_digest())
+    }
+}
+
+/// The content stores of the nodes of one cluster.
+#[derive(Debug)]
+pub struct NodeStore {
+    engine: Cmd,
+    nodes: Vec<String>,
+    cancel: Cancel,
+}
+
+impl NodeStore {
+    /// The nodes of these names, which are containers of an engine (`podman`, `docker`): `engine` is its command without
+    /// arguments. `cancel` ends whatever is under way.
+    pub fn new(engine: Cmd, nodes: Vec<String>, cancel: Cancel) -> NodeStore {
+        NodeStore { engine, nodes, cancel }
+    }
+
+    fn shell(
+        &self,
+        node: &str,
+        script: &str,
+        arguments: &[&str],
+        stdin: Option<PipeReader>,
+    ) -> Result<Output, CmdError> {
+        let mut command = self.engine.clone().arg("exec");
+        command = match stdin {
+            Some(stdin) => command.arg("-i").stdin_file(File::from(OwnedFd::from(stdin))).deadline(SEND_LIMIT),
+            None => command.deadline(ASK_LIMIT),
+        };
+        let command = command.args([node, "sh", "-c", script, "sh"]).args(arguments).capture_stdout();
+        command.run(&self.cancel)
+    }
+
+    /// Does something with every node, at the same time.
+    fn each<T: Send>(&self, work: impl Fn(&str) -> anyhow::Result<T> + Sync) -> anyhow::Result<Vec<T>> {
+        thread::scope(|scope| {
+            let work = &work;
+            let threads: Vec<_> = self.nodes.iter().map(|node| scope.spawn(move || work(node))).collect();
+            let results = self.nodes.iter().zip(threads).map(|(node, thread)| {
+                let result = thread.join().map_err(|_| anyhow!("the thread for it panicked")).flatten();
+                result.with_context(|| format!("node `{node}`"))
+            });
+            results.collect()
+        })
+    }
+
+    fn send(&self, node: &str, image: &BuiltImage) -> anyhow::Result<Transfer> {
+        let listed = self.shell(node, LIST, &[], None).context("ask which blobs it has")?;
+        let (has, snapshotter) = parse_list(&String::from_utf8_lossy(&listed.stdout));
+        match self.import(node, image, &snapshotter, &has) {
+            Ok((transfer, held)) if complete(image, &held).is_ok() => return Ok(transfer),
+            // Blobs that it had a moment ago are gone (its garbage collector) or damaged: everything goes over.
+            Ok((Transfer { blobs_skipped: 1.., .. }, _)) => {}
+            Ok((_, held)) => return complete(image, &held).map(|()| Transfer::default()),
+            Err(error) if lacks_blob(&error) && !has.is_empty() => {}
+            Err(error) => return Err(error),
+        }
+        let (transfer, held) = self.import(node, image, &snapshotter, &HashSet::new())?;
+        complete(image, &held)?;
+        Ok(transfer)
+    }
+
+    fn import(
+        &self,
+        node: &str,
+        image: &BuiltImage,
+        snapshotter: &str,
+        skip: &HashSet<Digest>,
+    ) -> anyhow::Result<(Transfer, Held)> {
+        let (reader, writer) = io::pipe().context("make a pipe")?;
+        let script = format!("{IMPORT}{READ}");
+        thread::scope(|scope| {
+            let writing = scope.spawn(move || image.write_stream(writer, skip));
+            let ran = self.shell(node, &script, &[snapshotter, image.reference()], Some(reader));
+            let wrote = writing.join().map_err(|_| anyhow!("the thread that sends the image panicked")).flatten();
+            // A node that gives up closes the pipe: then its own words are the cause, and else what could not be read here.
+            let output = match (ran, &wrote) {
+                (Ok(output), _) => output,
+                (Err(error), Err(wrote)) if !is_broken_pipe(wrote) => bail!("{wrote:#} ({error})"),
+                (Err(error), _) => return Err(explain(error)),
+            };
+            let transfer = wrote?;
+            Ok((transfer, parse_held(&String::from_utf8_lossy(&output.stdout), image.reference())?))
+        })
+    }
+}
+
+impl Holder for NodeStore {
+    fn describe(&self) -> String {
+        match self.nodes.as_slice() {
+            [node] => format!("node `{node}`"),
+            nodes => format!("nodes `{}`", nodes.join("`, `")),
+        }
+    }
+
+    fn receive(&self, image: &BuiltImage) -> anyhow::Result<Transfer> {
+        let transfers = self.each(|node| self.send(node, image))?;
+        Ok(transfers.iter().fold(Transfer::default(), |sum, one| Transfer {
+            bytes_sent: sum.bytes_sent + one.bytes_sent,
+            blobs_sent: sum.blobs_sent + one.blobs_sent,
+            blobs_skipped: sum.blobs_skipped + one.blobs_skipped,
+        }))
+    }
+
+    fn held(&self, reference: &str) -> anyhow::Result<Held> {
+        let mut all = self.each(|node| {
+            let output = self.shell(node, READ, &[reference], None).map_err(explain)?;
+            parse_held(&String::from_utf8_lossy(&output.stdout), reference)
+        })?;
+        let first = all.first().cloned().context("the cluster has no nodes")?;
+        // One node that differs is the answer: it is where the pod may run.
+        let differing = all.iter().position(|held| held.complete.is_err() || *held != first);
+        let mut held = differing.map_or(first, |index| all.swap_remove(index));
+        if let (Err(why), Some(index)) = (&mut held.complete, differing) {
+            *why = format!("node `{}`: {why}", self.nodes[index]);
+        }
+        Ok(held)
+    }
+}
+
+/// What a node said under an error: engines and `ctr` put the cause on the last line.
+fn explain(error: CmdError) -> anyhow::Error {
+    let said = error
+        .tail
+        .iter()
+        .rev()
+        .map(|line| line.trim())
+        .find(|line| !line.is_empty())
+        .map(|line| format!("it says `{line}`"));
+    let error = anyhow::Error::new(error);
+    match said {
+        Some(said) => error.context(said),
+        None => error,
+    }
+}
+
+/// `ctr: content digest sha256:…: not found`, in the versions from 1.6 to 2.1.
+fn lacks_blob(error: &anyhow::Error) -> bool {
+    let tail = error.chain().find_map(|cause| cause.downcast_ref::<CmdError>()).map(|error| &error.tail);
+    tail.is_some_and(|tail| tail.iter().any(|line| line.contains("not found") && line.contains("sha256:")))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    error.chain().filter_map(cause).any(|kind| kind == io::ErrorKind::BrokenPipe)
+}
+
+/// The blobs that a node has, and its snapshotter.
+fn parse_list(text: &str) -> (HashSet<Digest>, String) {
+    // The first snapshotter in the dump is that of the images (all versions name their tables so that it comes first).
+    let snapshotter = text.lines().find_map(|line| line.strip_prefix("snapshotter "));
+    let snapshotter = snapshotter.and_then(|names| names.split_whitespace().next()).unwrap_or_default();
+    (text.lines().filter_map(|line| line.parse().ok()).collect(), snapshotter.to_owned())
+}
+
+fn complete(image: &BuiltImage, held: &Held) -> anyhow::Result<()> {
+    if held.config_digest != image.config_digest() || held.manifest_digest != Some(image.manifest_digest()) {
+        let found = held.manifest_digest.map_or_else(String::new, |digest| digest.to_string());
+        bail!("it holds the manifest {found} after {} was sent under the same name", image.manifest_digest());
+    }
+    held.complete.clone().map_err(anyhow::Error::msg)
+}
+
+/// Reads the answer of [`READ`].
+fn parse_held(text: &str, reference: &str) -> anyhow::Result<Held> {
+    let (lines, manifest) = text.split_once("\nmanifest\n").unwrap_or((text, ""));
+    let state = |prefix: &str| lines.lines().find_map(|line| line.strip_prefix(prefix)).map(Named::parse);
+    let Some(Ok(tag)) = state("tag ") else { bail!("there is no image `{reference}`") };
+    let parsed: Manifest = serde_json::from_str(manifest).context("read its manifest")?;
+    let mut complete = tag.complete;
+    match state("pinned ") {
+        Some(Ok(pinned)) if pinned.digest == tag.digest => complete = complete.and(pinned.complete),
+        _ => complete = complete.and(Err(format!("it has no name with the digest {}", tag.digest))),
+    }
+    for line in lines.lines().filter_map(|line| line.strip_prefix("blob ")) {
+        let mut words = line.split_whitespace();
+        let (Some(digest), Some(sum)) = (words.next(), words.next()) else { continue };
+        if digest.strip_prefix("sha256:") != Some(sum) {
+            complete = complete.and(Err(format!("the content of the blob {digest} is sha256:{sum}")));
+        }
+    }
+    Ok(Held { config_digest: parsed.config.digest, manifest_digest: Some(tag.digest), complete })
+}
+
+/// One line of `ctr images check`: `REF TYPE DIGEST complete (2/2) 25.3 MiB/25.3 MiB true`.
+struct Named {
+    digest: Digest,
+    complete: Result<(), String>,
+}
+
+impl Named {
+    fn parse(line: &str) -> anyhow::Result<Named> {
+        let mut words = line.split_whitespace().skip(2);
+        let digest = words.next().context("no digest")?.parse()?;
+        let state: Vec<_> = words.take(2).collect();
+        let complete = state.first() == Some(&"complete");
+        let complete = if complete { Ok(()) } else { Err(format!("blobs are missing: {}", state.join(" "))) };
+        Ok(Named { digest, complete })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Recorded from containerd 2.1.9 in a kind node, shortened to two blobs.
+    const HELD: &str = include_str!("node_held.txt");
+    const REFERENCE: &str = "localhost/demo:1";
+
+    #[test]
+    fn what_a_node_has_is_read_from_its_lists() {
+        let (blob, other) = (Digest::of("a"), Digest::of("b"));
+        let (has, snapshotter) = parse_list(&format!("{blob}\n{other}\nsnapshotter overlayfs other\n"));
+        assert_eq!((has, snapshotter.as_str()), (HashSet::from([blob, other]), "overlayfs"));
+        assert_eq!(parse_list("snapshotter \n"), (HashSet::new(), String::new()));
+    }
+}

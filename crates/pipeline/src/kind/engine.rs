@@ -1,0 +1,134 @@
+//! The programs that this platform drives: `kind`, `kubectl`, and the engine whose containers are the nodes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use supervise::{Cancel, Cmd, Observer};
+
+use crate::ledger::RUN_MARK;
+use crate::step::Step;
+
+/// How long a question to a cluster or an engine may take.
+pub(super) const ASK_LIMIT: Duration = Duration::from_secs(30);
+
+/// An engine that makes nodes. It is named to every call of `kind`: without that kind takes docker wherever its client is
+/// installed, even if no docker runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// podman.
+    Podman,
+    /// docker.
+    Docker,
+}
+
+impl Provider {
+    /// The name of its program, and kind's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::Podman => "podman",
+            Provider::Docker => "docker",
+        }
+    }
+
+    /// The provider of this name.
+    ///
+    /// # Errors
+    /// If it is none of those that are known; the error names them.
+    pub fn named(name: &str) -> anyhow::Result<Provider> {
+        let known = [Provider::Podman, Provider::Docker];
+        known.into_iter().find(|provider| provider.name() == name).ok_or_else(|| {
+            anyhow::anyhow!("`{name}` is no engine that this tool drives: use `podman` or `docker`")
+        })
+    }
+
+    /// Whether it answers; if not, why.
+    ///
+    /// # Errors
+    /// Why it does not answer.
+    pub(super) fn answers(self) -> Result<(), String> {
+        // Both clients know this template, and both ask the part that runs containers.
+        let ask = Cmd::new(self.name()).args(["version", "--format", "{{.Server.Version}}"]);
+        let ask = if self == Provider::Podman { Cmd::new(self.name()).args(["info", "--format", "{{.Version.Version}}"]) } else { ask };
+        match ask.deadline(ASK_LIMIT).run(&Cancel::new()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.tail.last().map_or_else(|| error.to_string(), |line| format!("{error}: {line}"))),
+        }
+    }
+}
+
+/// What every call in one place has in common.
+#[derive(Clone)]
+pub(super) struct Tools {
+    pub(super) provider: Provider,
+    pub(super) kubeconfig: PathBuf,
+    /// kubectl's memory of the kinds of objects. Its default is in the user's home, where nothing of a run may go.
+    cache: PathBuf,
+    run: String,
+    cancel: Cancel,
+    observer: Arc<dyn Observer>,
+}
+
+impl Tools {
+    pub(super) fn new(step: &Step, provider: Provider, dir: &Path) -> Tools {
+        Tools {
+            provider,
+            kubeconfig: dir.join("kubeconfig"),
+            cache: dir.join("kubectl"),
+            run: step.recorder().run_id().to_owned(),
+            cancel: step.cancel().clone(),
+            observer: step.observer(),
+        }
+    }
+
+    /// The same as part of another step.
+    pub(super) fn within(&self, step: &Step) -> Tools {
+        Tools { cancel: step.cancel().clone(), observer: step.observer(), ..self.clone() }
+    }
+
+    /// The same for what must still be done when the run is cancelled.
+    pub(super) fn uncancelled(&self) -> Tools {
+        Tools { cancel: Cancel::new(), ..self.clone() }
+    }
+
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    fn command(&self, program: &str) -> Cmd {
+        Cmd::new(program).env(RUN_MARK, &self.run).observer(Arc::clone(&self.observer))
+    }
+
+    /// The engine.
+    pub(super) fn engine(&self) -> Cmd {
+        self.command(self.provider.name())
+    }
+
+    /// `kind`.
+    pub(super) fn kind(&self) -> Cmd {
+        kind_of(self.command("kind"), self.provider)
+    }
+
+    /// `kubectl` for this cluster and nothing else: no file of the user's is read or written.
+    pub(super) fn kubectl(&self) -> Cmd {
+        let command = self.command("kubectl").env("KUBERC", "off").arg("--kubeconfig").arg(self.kubeconfig.as_os_str());
+        command.arg("--cache-dir").arg(self.cache.as_os_str()).deadline(ASK_LIMIT)
+    }
+
+    /// What a script prints on a node.
+    ///
+    /// # Errors
+    /// If it fails there.
+    pub(super) fn on_node(&self, node: &str, script: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let command = self.engine().args(["exec", node, "sh", "-c", script, "sh"]).args(arguments);
+        let output = command.capture_stdout().deadline(ASK_LIMIT).run(&self.cancel)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// `kind`, told its provider.
+pub(super) fn kind_of(command: Cmd, provider: Provider) -> Cmd {
+    command.env("KIND_EXPERIMENTAL_PROVIDER", provider.name())
+}
