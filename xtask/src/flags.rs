@@ -18,7 +18,7 @@ pub(crate) enum Command {
     Clean(Clean),
     /// Print the checklist of a run, each line with its evidence
     Audit(Audit),
-    /// Tell whether an archive or a file is what a run tested
+    /// Tell whether an archive, an image or a file is what a run tested
     Verify(Verify),
     /// Check that the sources keep the rules of the design
     Tidy,
@@ -99,8 +99,9 @@ pub(crate) struct Audit {
 pub(crate) struct Verify {
     /// The run, or `latest`
     pub(crate) run: String,
-    /// An OCI archive, or an executable
-    pub(crate) file: std::path::PathBuf,
+    /// An OCI archive, an executable, or the name of an image in podman or docker
+    #[arg(value_name = "FILE-OR-IMAGE")]
+    pub(crate) what: String,
 }
 
 #[derive(Args)]

@@ -31,24 +31,25 @@ ctr -n k8s.io content ls -q
 s=$(containerd config dump 2>/dev/null | sed -n "s/^ *snapshotter = ['\"]\([^'\"][^'\"]*\)['\"]$/\1/p")
 echo snapshotter $s"#;
 
-/// Takes in the image on stdin, then says what is there. $1: snapshotter, which may be empty; $2: reference.
+/// Takes in the image on stdin. $1: snapshotter, which may be empty; then what [`NAMES`] takes.
 const IMPORT: &str = r#"set -e
 ctr -n k8s.io images import ${1:+--snapshotter "$1"} - >&2
 shift
 "#;
 
-/// Says what is there under the reference $1: the state of both names, the digest of each blob's content, the manifest.
-const READ: &str = r#"tag=$(ctr -n k8s.io images check "name==$1" | sed 1d)
-echo "tag $tag"
-digest=$(echo "$tag" | sed -n 's/.*\(sha256:[0-9a-f]\{64\}\).*/\1/p')
+/// Prints the names that the image of reference $1 has, and whether their blobs are there.
+const NAMES: &str = r#"names=$(ctr -n k8s.io images check "name~=^${1%:*}[:@]" | sed 1d)
+printf '%s\n' "$names"
+"#;
+
+/// After [`NAMES`]: prints the manifest under the reference $1, and the digest of the content of each blob that it names.
+const CONTENT: &str = r#"digest=$(printf '%s\n' "$names" | while read -r name type digest rest; do [ "$name" != "$1" ] || echo "$digest"; done)
 [ -n "$digest" ] || exit 0
-echo "pinned $(ctr -n k8s.io images check "name==${1%:*}@$digest" | sed 1d)"
 manifest=$(ctr -n k8s.io content get "$digest")
+printf 'manifest\n%s\nblobs\n' "$manifest"
 for blob in $digest $(printf %s "$manifest" | grep -o 'sha256:[0-9a-f]\{64\}'); do
-  echo "blob $blob $(ctr -n k8s.io content get "$blob" | sha256sum)"
-done
-echo manifest
-printf '%s\n' "$manifest""#;
+  echo "$blob $(ctr -n k8s.io content get "$blob" | sha256sum)"
+done"#;
 
 impl BuiltImage {
     /// The name that means exactly these bytes: `NAME@sha256:<manifest>`. Nodes know the image by it as well as by its tag.
@@ -106,17 +107,20 @@ impl NodeStore {
         let listed = self.shell(node, LIST, &[], None).context("ask which blobs it has")?;
         let (has, snapshotter) = parse_list(&String::from_utf8_lossy(&listed.stdout));
         match self.import(node, image, &snapshotter, &has) {
-            Ok((transfer, held)) if complete(image, &held).is_ok() => return Ok(transfer),
-            // Blobs that it had a moment ago are gone (its garbage collector) or damaged: everything goes over.
-            Ok((Transfer { blobs_skipped: 1.., .. }, _)) => {}
-            Ok((_, held)) => return complete(image, &held).map(|()| Transfer::default()),
+            Ok((transfer, None)) => return Ok(transfer),
+            // Blobs that it had a moment ago are gone (its garbage collector): everything goes over.
+            Ok((Transfer { blobs_skipped: 1.., .. }, Some(_))) => {}
+            Ok((_, Some(fault))) => bail!(fault),
             Err(error) if lacks_blob(&error) && !has.is_empty() => {}
             Err(error) => return Err(error),
         }
-        let (transfer, held) = self.import(node, image, &snapshotter, &HashSet::new())?;
-        complete(image, &held)?;
-        Ok(transfer)
+        match self.import(node, image, &snapshotter, &HashSet::new())? {
+            (transfer, None) => Ok(transfer),
+            (_, Some(fault)) => bail!(fault),
+        }
     }
+
+    /// Sends the image without some blobs, and tells what is wrong with what the node then has.
 
     fn import(
         &self,
@@ -124,9 +128,9 @@ impl NodeStore {
         image: &BuiltImage,
         snapshotter: &str,
         skip: &HashSet<Digest>,
-    ) -> anyhow::Result<(Transfer, Held)> {
+    ) -> anyhow::Result<(Transfer, Option<String>)> {
         let (reader, writer) = io::pipe().context("make a pipe")?;
-        let script = format!("{IMPORT}{READ}");
+        let script = format!("{IMPORT}{NAMES}");
         thread::scope(|scope| {
             let writing = scope.spawn(move || image.write_stream(writer, skip));
             let ran = self.shell(node, &script, &[snapshotter, image.reference()], Some(reader));
@@ -138,7 +142,12 @@ impl NodeStore {
                 (Err(error), _) => return Err(explain(error)),
             };
             let transfer = wrote?;
-            Ok((transfer, parse_held(&String::from_utf8_lossy(&output.stdout), image.reference())?))
+            let fault = match parse_names(&String::from_utf8_lossy(&output.stdout), image.reference()) {
+                Some((digest, complete)) if digest == image.manifest_digest() => complete.err(),
+                Some((digest, _)) => Some(format!("it holds {digest} after {} was sent", image.manifest_digest())),
+                None => Some("it took the image, but has none of this name".to_owned()),
+            };
+            Ok((transfer, fault))
         })
     }
 }
@@ -161,8 +170,9 @@ impl Holder for NodeStore {
     }
 
     fn held(&self, reference: &str) -> anyhow::Result<Held> {
+        let script = format!("{NAMES}{CONTENT}");
         let mut all = self.each(|node| {
-            let output = self.shell(node, READ, &[reference], None).map_err(explain)?;
+            let output = self.shell(node, &script, &[reference], None).map_err(explain)?;
             parse_held(&String::from_utf8_lossy(&output.stdout), reference)
         })?;
         let first = all.first().cloned().context("the cluster has no nodes")?;
@@ -211,50 +221,43 @@ fn parse_list(text: &str) -> (HashSet<Digest>, String) {
     (text.lines().filter_map(|line| line.parse().ok()).collect(), snapshotter.to_owned())
 }
 
-fn complete(image: &BuiltImage, held: &Held) -> anyhow::Result<()> {
-    if held.config_digest != image.config_digest() || held.manifest_digest != Some(image.manifest_digest()) {
-        let found = held.manifest_digest.map_or_else(String::new, |digest| digest.to_string());
-        bail!("it holds the manifest {found} after {} was sent under the same name", image.manifest_digest());
-    }
-    held.complete.clone().map_err(anyhow::Error::msg)
+/// The manifest under a reference, and whether all of it is there, under this name and the one with the digest.
+fn parse_names(text: &str, reference: &str) -> Option<(Digest, Result<(), String>)> {
+    // REF TYPE DIGEST complete (2/2) 25.3 MiB/25.3 MiB true
+    let find = |name: &str| {
+        text.lines().map(str::split_whitespace).find_map(|mut words| {
+            (words.next() == Some(name)).then(|| words.skip(1).map(str::to_owned).collect::<Vec<_>>())
+        })
+    };
+    let check = |name: &str, words: &[String]| match words {
+        [_, state, ..] if state == "complete" => Ok(()),
+        [_, state, count, ..] => Err(format!("blobs of `{name}` are missing: {state} {count}")),
+        _ => Err(format!("it does not say whether `{name}` is complete")),
+    };
+    let tag = find(reference)?;
+    let digest = tag.first()?.parse::<Digest>().ok()?;
+    let pinned = format!("{}@{digest}", reference.rsplit_once(':').map_or(reference, |(name, _)| name));
+    let other = find(&pinned)
+        .map_or_else(|| Err(format!("it does not know the name `{pinned}`")), |words| check(&pinned, &words));
+    Some((digest, check(reference, &tag).and(other)))
 }
 
-/// Reads the answer of [`READ`].
+/// Reads what [`NAMES`] and [`CONTENT`] print.
 fn parse_held(text: &str, reference: &str) -> anyhow::Result<Held> {
-    let (lines, manifest) = text.split_once("\nmanifest\n").unwrap_or((text, ""));
-    let state = |prefix: &str| lines.lines().find_map(|line| line.strip_prefix(prefix)).map(Named::parse);
-    let Some(Ok(tag)) = state("tag ") else { bail!("there is no image `{reference}`") };
-    let parsed: Manifest = serde_json::from_str(manifest).context("read its manifest")?;
-    let mut complete = tag.complete;
-    match state("pinned ") {
-        Some(Ok(pinned)) if pinned.digest == tag.digest => complete = complete.and(pinned.complete),
-        _ => complete = complete.and(Err(format!("it has no name with the digest {}", tag.digest))),
-    }
-    for line in lines.lines().filter_map(|line| line.strip_prefix("blob ")) {
-        let mut words = line.split_whitespace();
-        let (Some(digest), Some(sum)) = (words.next(), words.next()) else { continue };
+    let (names, content) = text.split_once("manifest\n").unwrap_or((text, ""));
+    let Some((manifest_digest, mut complete)) = parse_names(names, reference) else {
+        bail!("there is no image `{reference}`")
+    };
+    let (manifest, blobs) = content.rsplit_once("\nblobs\n").context("it does not print its manifest")?;
+    let manifest: Manifest = serde_json::from_str(manifest).context("read its manifest")?;
+    for line in blobs.lines() {
+        let (digest, sum) = line.split_once(' ').unwrap_or((line, ""));
+        let sum = sum.split(' ').next().unwrap_or_default();
         if digest.strip_prefix("sha256:") != Some(sum) {
-            complete = complete.and(Err(format!("the content of the blob {digest} is sha256:{sum}")));
+            complete = complete.and(Err(format!("the content of its blob {digest} is sha256:{sum}")));
         }
     }
-    Ok(Held { config_digest: parsed.config.digest, manifest_digest: Some(tag.digest), complete })
-}
-
-/// One line of `ctr images check`: `REF TYPE DIGEST complete (2/2) 25.3 MiB/25.3 MiB true`.
-struct Named {
-    digest: Digest,
-    complete: Result<(), String>,
-}
-
-impl Named {
-    fn parse(line: &str) -> anyhow::Result<Named> {
-        let mut words = line.split_whitespace().skip(2);
-        let digest = words.next().context("no digest")?.parse()?;
-        let state: Vec<_> = words.take(2).collect();
-        let complete = state.first() == Some(&"complete");
-        let complete = if complete { Ok(()) } else { Err(format!("blobs are missing: {}", state.join(" "))) };
-        Ok(Named { digest, complete })
-    }
+    Ok(Held { config_digest: manifest.config.digest, manifest_digest: Some(manifest_digest), complete })
 }
 
 #[cfg(test)]

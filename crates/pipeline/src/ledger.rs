@@ -33,6 +33,15 @@ pub enum Resource {
         /// Where.
         path: PathBuf,
     },
+    /// A cluster that `kind` makes.
+    KindCluster {
+        /// Its name.
+        name: String,
+        /// The engine of its nodes.
+        provider: crate::kind::Provider,
+        /// Its kubeconfig, which is its own.
+        kubeconfig: PathBuf,
+    },
 }
 
 impl Resource {
@@ -41,6 +50,7 @@ impl Resource {
         match self {
             Resource::Processes { .. } => "processes of the run".to_owned(),
             Resource::Directory { path } => format!("directory `{}`", path.display()),
+            Resource::KindCluster { name, .. } => format!("cluster `{name}`"),
         }
     }
 
@@ -61,6 +71,7 @@ impl Resource {
                 }
                 _ => Ok(()),
             },
+            Resource::KindCluster { name, provider, kubeconfig } => crate::kind::delete(name, *provider, kubeconfig),
         }
     }
 }

@@ -10,6 +10,7 @@ mod build;
 pub mod clean;
 pub mod event;
 mod failure;
+pub mod kind;
 pub mod ledger;
 pub mod local;
 mod one;

@@ -86,7 +86,9 @@ fn workload<'a>(records: &'a [Record], service: &'a str, image: &'a Image) -> Wo
 impl Workload<'_> {
     fn is_complete(&self) -> bool {
         let before = |link: &Link| {
-            self.links.iter().any(|check| check.link == *link && check.moment == Moment::BeforeTests && check.verdict == LinkVerdict::Holds)
+            self.links.iter().any(|check| {
+                check.link == *link && check.moment == Moment::BeforeTests && check.verdict == LinkVerdict::Holds
+            })
         };
         Link::ALL.iter().all(before) && self.links.iter().all(|check| check.verdict == LinkVerdict::Holds)
     }

@@ -215,6 +215,7 @@ impl Monitor {
         self.until(limit, |state| !state.writer_open && !state.readers.iter().any(|reader| reader.open))
     }
 
+    /// Waits at most `limit` for the end of leader and group. False: the time is over, or `cancel` is at level 2.
     fn over_within(&self, limit: Duration, cancel: &Cancel) -> bool {
         let deadline = Instant::now() + limit.min(Duration::from_secs(24 * 3600));
         let mut pause = Duration::from_millis(1);
@@ -230,6 +231,7 @@ impl Monitor {
             if state.status.is_none() {
                 state = self.sleep(state, left);
             } else {
+                self.group.tell_orphans();
                 state = self.sleep(state, pause.min(left));
                 pause = (pause * 2).min(Duration::from_millis(20));
             }

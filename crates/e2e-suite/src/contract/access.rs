@@ -30,6 +30,9 @@ pub fn wrong_token_is_refused_before_the_body(client: &Client) {
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     }
     client.with_token("x").get(EVENTS).expect_problem(401);
+    // The answer also reaches a client that is still writing.
+    let body = vec![b' '; 1 << 20];
+    client.with_token("x").post_raw(EVENTS, "application/json", &body, &[]).expect_problem(401);
 }
 
 /// A body of more than 4 MiB is answered 413, one of exactly that is read.

@@ -99,7 +99,7 @@ pub fn body_must_be_json(client: &Client) {
             client.post_raw(path, "application/json", broken, &[]).expect_problem(400);
         }
         for content_type in ["text/plain", ""] {
-            client.post_raw(path, content_type, b"", &[]).expect_problem(415);
+            client.post_raw(path, content_type, body.as_bytes(), &[]).expect_problem(415);
         }
     }
     client.post_raw(EVENTS, "application/json; charset=utf-8", body.as_bytes(), &[]).expect_status(201);

@@ -117,7 +117,8 @@ fn script_output(out_dir: &Path) -> ScriptOutput {
     fs::read_to_string(out_dir.with_file_name("output")).map(|text| ScriptOutput::parse(&text)).unwrap_or_default()
 }
 
-/// Flags for the compiler, separated by 0x1f as cargo wants them, and the same with no path of this machine.
+/// Flags for the compiler, separated by 0x1f as cargo wants them in `CARGO_ENCODED_RUSTFLAGS`. What they mean for a program is
+/// told by [`parameters`], without the paths of this machine.
 pub(super) fn flags(build: &CargoBuild, checkout: &Checkout, toolchain: &Toolchain) -> anyhow::Result<String> {
     let text = |path: &Path| {
         path.to_str().map(str::to_owned).with_context(|| format!("the path `{}` is not UTF-8", path.display()))

@@ -36,6 +36,7 @@ impl Made {
         record: &Record,
         messages: &Messages,
         touched: &BTreeSet<String>,
+        moved: &BTreeSet<Input>,
     ) -> anyhow::Result<Option<String>> {
         let touched: BTreeSet<PathBuf> = touched.iter().map(|name| roots.path(name)).collect();
         for artifact in messages.artifacts.iter().filter(|artifact| artifact.fresh && !touched.is_empty()) {
@@ -56,7 +57,9 @@ impl Made {
             if known.binary != self.copies.get(package).map(|(_, digest)| *digest) {
                 return Ok(Some(format!("`{package}` in the target directory is not the file that was built")));
             }
-            let now: BTreeMap<String, Digest> = digests(&inputs.watched, &self.states).collect();
+            // What moved after cargo ran says nothing of what cargo did.
+            let judged = inputs.watched.difference(moved).cloned().collect();
+            let now: BTreeMap<String, Digest> = digests(&judged, &self.states).collect();
             let differs = now.iter().find(|(name, digest)| known.inputs.get(*name) != Some(digest));
             if let Some((name, _)) = differs {
                 return Ok(Some(format!("cargo kept `{package}` although `{name}` changed")));
@@ -80,6 +83,18 @@ impl Record {
         self.inputs = digests(&inputs, before).collect();
         self.unsure.clear();
         self.head.clone_from(&made.head);
+    }
+
+    /// Keeps in mind that artefacts may be of another content than is recorded: of that of inputs that moved, and of that of
+    /// sources that were compiled since.
+    pub(super) fn doubt(&mut self, moved: &BTreeSet<Input>, compiled: Vec<String>) {
+        for name in moved.iter().map(Input::to_string) {
+            for program in self.programs.values_mut() {
+                program.inputs.remove(&name);
+            }
+            self.unsure.insert(name);
+        }
+        self.unsure.extend(compiled);
     }
 }
 

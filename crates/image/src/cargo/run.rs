@@ -106,7 +106,7 @@ pub(super) fn run(build: &CargoBuild, caller: &Caller<'_>) -> Result<CargoOutcom
         let (messages, dirty) = match built {
             Ok(built) => built,
             Err((error, messages)) => {
-                record.unsure.extend(run.unsure(&messages)?);
+                record.doubt(&BTreeSet::new(), run.unsure(&messages)?);
                 record.write(&record_path)?;
                 return Err(error);
             }
@@ -119,12 +119,13 @@ pub(super) fn run(build: &CargoBuild, caller: &Caller<'_>) -> Result<CargoOutcom
             moved.insert(Input::Head);
         }
         run.checkout.head.clone_from(&made.head);
-        let stale =
-            if moved.is_empty() { made.stale(&run.checkout.roots, &record, &messages, &touched)? } else { None };
+        let stale = made.stale(&run.checkout.roots, &record, &messages, &touched, &moved)?;
         before.extend(made.states.iter().map(|(input, state)| (input.clone(), *state)));
-        if moved.is_empty() && stale.is_none() {
-            record.scripts.extend(scripts(&run.checkout, &messages)?);
+        record.scripts.extend(scripts(&run.checkout, &messages)?);
+        if stale.is_none() {
             record.update(&made, &before);
+        }
+        if stale.is_none() && moved.is_empty() {
             record.write(&record_path)?;
             let cargo_time = run.cargo_time;
             return Ok(CargoOutcome {
@@ -135,8 +136,8 @@ pub(super) fn run(build: &CargoBuild, caller: &Caller<'_>) -> Result<CargoOutcom
                 cargo_time,
             });
         }
-        // What this attempt compiled is of a content that nobody recorded.
-        record.unsure.extend(run.unsure(&messages)?);
+        // What was compiled may be of a content that was not read. If the next attempt fails, the build after it must know.
+        record.doubt(&moved, run.unsure(&messages)?);
         record.write(&record_path)?;
         let reason = match &stale {
             Some(what) => what.clone(),

@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fixture::{Fixture, below, set_time, time};
+use supervise::Cancel;
+
+use crate::fixture::{Fixture, Silent, below, run, set_time, time};
 
 /// Edits after a build; plain cargo still says `old`, the builder says `new`.
 #[track_caller]
@@ -186,6 +189,43 @@ fn without_a_usable_record_nothing_is_kept() {
         assert!(built.says.contains(says.next().unwrap()), "{}", built.says);
         assert_eq!(built.outcome.attempts, 1, "{:?}", built.reasons);
     }
+}
+
+#[test]
+fn without_record_and_lock_file_nothing_is_kept_either() {
+    let fixture = Fixture::new();
+    fixture.build();
+    fs::remove_file(fixture.target().join("build-record.json")).unwrap();
+    fs::remove_file(fixture.path("Cargo.lock")).unwrap();
+    fixture.edit_old("kit/src/lib.rs");
+    let built = fixture.build();
+    assert!(built.says.contains("kit=two"), "{}", built.says);
+    // Cargo writes the lock file during the build, so that a second look is needed.
+    assert_eq!(built.reasons, ["`Cargo.lock#app` changed while it was built"]);
+}
+
+#[test]
+fn programs_that_share_a_package_are_built_by_turns() {
+    let fixture = Fixture::new();
+    let build = |packages: &[&str]| {
+        let mut build = fixture.cargo_build();
+        build.packages = packages.iter().map(|&package| package.to_owned()).collect();
+        let (out, log) = (fixture.root.join("out"), fixture.root.join("log"));
+        let outcome = build.run(&out, &Cancel::new(), Arc::new(Silent), &log, Arc::new(|_| {})).unwrap();
+        assert_eq!(outcome.attempts, 1);
+        let says: String = outcome.programs.values().map(|program| run(&program.path)).collect();
+        (says.matches("kit=one").count(), says.matches("kit=two").count(), outcome.made_visible)
+    };
+    let kit = || vec!["kit/src/lib.rs".to_owned()];
+    assert_eq!(build(&["app", "other"]), (2, 0, vec![]));
+    fixture.edit_old("kit/src/lib.rs");
+    assert_eq!(build(&["app"]), (0, 1, kit()));
+    // The library in the target directory is of the edit, and `other` was never built from it.
+    let text = fs::read_to_string(fixture.path("kit/src/lib.rs")).unwrap();
+    fs::write(fixture.path("kit/src/lib.rs"), text.replace("two", "one")).unwrap();
+    fixture.age("kit/src/lib.rs");
+    assert_eq!(build(&["other"]), (1, 0, kit()));
+    assert_eq!(build(&["app", "other"]), (2, 0, vec![]));
 }
 
 #[test]

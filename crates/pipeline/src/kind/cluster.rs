@@ -46,7 +46,8 @@ pub(super) fn name(run: &RunId, service: &str) -> String {
 
 /// What kind is told: a port on this machine for each node port, chosen by the engine.
 fn config(node_ports: &[u16], workers: u32) -> String {
-    let mapping = |port: &u16| json!({ "containerPort": port, "hostPort": -1, "listenAddress": "127.0.0.1", "protocol": "TCP" });
+    let mapping =
+        |port: &u16| json!({ "containerPort": port, "hostPort": -1, "listenAddress": "127.0.0.1", "protocol": "TCP" });
     let mut nodes = vec![json!({
         "role": "control-plane",
         "extraPortMappings": node_ports.iter().map(mapping).collect::<Vec<_>>(),
@@ -99,7 +100,8 @@ pub(super) fn create(
     if let Some(image) = image {
         command = command.args(["--image", image]);
     }
-    let output = command.deadline(CREATE_LIMIT).log(log).run(tools.cancel()).map_err(|error| explain(error, name, log))?;
+    let output =
+        command.deadline(CREATE_LIMIT).log(log).run(tools.cancel()).map_err(|error| explain(error, name, log))?;
     if output.tail.iter().any(|line| line.contains("WARNING: Timed out waiting for Ready")) {
         return Err(not_ready(tools, name, log).into());
     }
@@ -123,9 +125,15 @@ fn explain(error: CmdError, name: &str, log: &Path) -> anyhow::Error {
 
 fn hint(text: &str) -> Option<&'static str> {
     const KNOWN: [(&str, &str); 7] = [
-        ("failed to pull image", "name a node image that is here or can be pulled: `--node-image IMAGE` or KIND_NODE_IMAGE"),
+        (
+            "failed to pull image",
+            "name a node image that is here or can be pulled: `--node-image IMAGE` or KIND_NODE_IMAGE",
+        ),
         ("too many open files", "`sudo sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=1048576`"),
-        ("could not find a log line", "the node did not boot: look whether the engine may run systemd, and at the inotify limits"),
+        (
+            "could not find a log line",
+            "the node did not boot: look whether the engine may run systemd, and at the inotify limits",
+        ),
         ("no space left on device", "free some disk space: a cluster takes about 1.2 GB"),
         ("address already in use", "another program took the port: run again"),
         ("database is locked", "another process holds the engine's store: run again when it is done"),
@@ -179,7 +187,8 @@ struct Binding {
 /// # Errors
 /// If the cluster has no nodes, or the engine does not describe them.
 pub(super) fn inspect(tools: &Tools, name: &str) -> anyhow::Result<Cluster> {
-    let names = tools.kind().args(["get", "nodes", "--name", name]).capture_stdout().deadline(ASK_LIMIT).run(tools.cancel())?;
+    let names =
+        tools.kind().args(["get", "nodes", "--name", name]).capture_stdout().deadline(ASK_LIMIT).run(tools.cancel())?;
     let names = String::from_utf8_lossy(&names.stdout).into_owned();
     let names: Vec<_> = names.split_whitespace().collect();
     // `kind get nodes` says so with success.
@@ -197,8 +206,8 @@ fn parse_inspected(name: &str, json: &[u8]) -> anyhow::Result<Cluster> {
         let pid = pid.filter(|pid| Path::new("/proc").join(pid.to_string()).exists());
         nodes.push(Node { name: container.name.trim_start_matches('/').to_owned(), pid });
         for (port, bindings) in container.network.ports.unwrap_or_default() {
-            let node_port = port.strip_suffix("/tcp").and_then(|port| port.parse().ok());
-            let host_port = bindings.and_then(|all| all.first().and_then(|one| one.host_port.parse().ok()));
+            let node_port = port.strip_suffix("/tcp").and_then(|port| port.parse::<u16>().ok());
+            let host_port = bindings.and_then(|all| all.first()?.host_port.parse::<u16>().ok());
             host_ports.extend(node_port.zip(host_port));
         }
     }

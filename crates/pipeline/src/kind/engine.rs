@@ -39,9 +39,10 @@ impl Provider {
     /// If it is none of those that are known; the error names them.
     pub fn named(name: &str) -> anyhow::Result<Provider> {
         let known = [Provider::Podman, Provider::Docker];
-        known.into_iter().find(|provider| provider.name() == name).ok_or_else(|| {
-            anyhow::anyhow!("`{name}` is no engine that this tool drives: use `podman` or `docker`")
-        })
+        known
+            .into_iter()
+            .find(|provider| provider.name() == name)
+            .ok_or_else(|| anyhow::anyhow!("`{name}` is no engine that this tool drives: use `podman` or `docker`"))
     }
 
     /// Whether it answers; if not, why.
@@ -51,7 +52,11 @@ impl Provider {
     pub(super) fn answers(self) -> Result<(), String> {
         // Both clients know this template, and both ask the part that runs containers.
         let ask = Cmd::new(self.name()).args(["version", "--format", "{{.Server.Version}}"]);
-        let ask = if self == Provider::Podman { Cmd::new(self.name()).args(["info", "--format", "{{.Version.Version}}"]) } else { ask };
+        let ask = if self == Provider::Podman {
+            Cmd::new(self.name()).args(["info", "--format", "{{.Version.Version}}"])
+        } else {
+            ask
+        };
         match ask.deadline(ASK_LIMIT).run(&Cancel::new()) {
             Ok(_) => Ok(()),
             Err(error) => Err(error.tail.last().map_or_else(|| error.to_string(), |line| format!("{error}: {line}"))),

@@ -23,7 +23,7 @@ impl BodyLimit {
     pub const DEFAULT: BodyLimit = BodyLimit(1 << 20);
 }
 
-/// How much of a body that is too large is still read, and for how long, before the answer: a client that is still writing when
+/// How much of a body that is refused is still read, and for how long, before the answer: a client that is still writing when
 /// the connection closes may lose the answer to a reset (RFC 9112, section 9.6).
 const LINGER: (usize, Duration) = (16 << 20, Duration::from_secs(2));
 
@@ -33,10 +33,8 @@ pub struct Json<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Json<T>, Problem> {
-        require_json(request.headers().get(header::CONTENT_TYPE))?;
-        let limit = body_limit(request.extensions());
-        let body = read_body(request.into_body(), limit).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Json<T>, Problem> {
+        let JsonBytes(body) = JsonBytes::from_request(request, state).await?;
         parse_json(&body).map(Json)
     }
 }
@@ -48,7 +46,10 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<JsonBytes, Problem> {
-        require_json(request.headers().get(header::CONTENT_TYPE))?;
+        if let Err(problem) = require_json(request.headers().get(header::CONTENT_TYPE)) {
+            linger(request.into_body()).await;
+            return Err(problem);
+        }
         let limit = body_limit(request.extensions());
         read_body(request.into_body(), limit).await.map(JsonBytes)
     }
@@ -124,13 +125,18 @@ async fn read_body(mut body: Body, BodyLimit(limit): BodyLimit) -> Result<Bytes,
         let frame = frame.map_err(|error| Problem::invalid("", format!("cannot read the body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if collected.len() + data.len() > limit {
-            drop(tokio::time::timeout(LINGER.1, discard(body)).await);
+            linger(body).await;
             let detail = format!("the body is larger than {limit} bytes: send less at once");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
         collected.extend_from_slice(&data);
     }
     Ok(collected.into())
+}
+
+/// Reads what a client still sends of a body that nobody wants, within [`LINGER`].
+pub(crate) async fn linger(body: Body) {
+    drop(tokio::time::timeout(LINGER.1, discard(body)).await);
 }
 
 async fn discard(mut body: Body) {

@@ -131,6 +131,8 @@ async fn authenticate(State(shared): State<Arc<Shared>>, request: Request, next:
             format!("Bearer realm=\"{realm}\", error=\"invalid_token\""),
         ),
     };
+    // The answer goes out before the body is read; the body is still taken in, or the client may lose the answer to a reset.
+    drop(tokio::spawn(crate::extract::linger(request.into_body())));
     let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
     match HeaderValue::try_from(challenge) {
         Ok(challenge) => problem.with_header(header::WWW_AUTHENTICATE, challenge).into_response(),

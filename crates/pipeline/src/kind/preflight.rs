@@ -1,0 +1,113 @@
+//! What must be there before a cluster can be made, each with the command that mends it.
+
+use std::fs;
+use std::thread;
+
+use supervise::{Cancel, Cmd, CmdErrorKind};
+
+use super::engine::{ASK_LIMIT, Provider};
+
+/// Memory that a node takes, in MiB, as measured with two small services on it.
+const NODE_MIB: u64 = 1300;
+/// inotify instances that a node takes: systemd, the kubelet, containerd and the control plane, as measured, with some to spare.
+const NODE_INOTIFY: u64 = 40;
+
+/// The programs without which nothing works.
+pub(super) fn programs() -> Vec<String> {
+    const PROGRAMS: [(&str, &[&str], &str); 2] = [
+        (
+            "kind",
+            &["version"],
+            "`go install sigs.k8s.io/kind@latest`, or https://kind.sigs.k8s.io/docs/user/quick-start/#installation",
+        ),
+        ("kubectl", &["version", "--client"], "https://kubernetes.io/docs/tasks/tools/#kubectl"),
+    ];
+    let check = |(program, arguments, how): (&str, &[&str], &str)| {
+        let command = Cmd::new(program).args(arguments.iter().copied()).env("KUBERC", "off").deadline(ASK_LIMIT);
+        match command.run(&Cancel::new()) {
+            Ok(_) => None,
+            Err(error) if matches!(error.kind, CmdErrorKind::NotFound) => {
+                Some(format!("`{program}` is not installed: {how}"))
+            }
+            Err(error) => Some(format!("{error}")),
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = PROGRAMS.map(|program| scope.spawn(move || check(program))).into_iter().collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+    })
+}
+
+/// The engine: the one that was asked for, or the first that answers.
+pub(super) fn provider(asked: Option<Provider>, environment: Option<&str>) -> Result<Provider, String> {
+    let named = match (asked, environment.filter(|name| !name.is_empty())) {
+        (Some(provider), _) => Some(provider),
+        (None, Some(name)) => {
+            Some(Provider::named(name).map_err(|error| format!("KIND_EXPERIMENTAL_PROVIDER: {error}"))?)
+        }
+        (None, None) => None,
+    };
+    if let Some(provider) = named {
+        let how = match provider {
+            Provider::Podman => "`podman info` must succeed; on Mac and Windows `podman machine start` starts it",
+            Provider::Docker => {
+                "`docker version` must succeed; `sudo systemctl start docker` or Docker Desktop starts it"
+            }
+        };
+        return provider
+            .answers()
+            .map(|()| provider)
+            .map_err(|why| format!("the engine does not answer ({why}): {how}"));
+    }
+    let tried = [Provider::Docker, Provider::Podman].map(|provider| provider.answers().map(|()| provider));
+    match tried {
+        [Ok(provider), _] | [_, Ok(provider)] => Ok(provider),
+        [Err(docker), Err(podman)] => Err(format!(
+            "kind needs an engine for its nodes, and none answers (docker: {docker}; podman: {podman}): install podman or start docker"
+        )),
+    }
+}
+
+/// What the machine is short of, for so many clusters of so many nodes.
+pub(super) fn machine(clusters: usize, nodes: u32) -> Vec<String> {
+    let nodes = clusters as u64 * u64::from(nodes);
+    let read = |name: &str| {
+        fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok().and_then(|text| text.trim().parse().ok())
+    };
+    shortages(nodes, available_mib(), read("max_user_instances"), read("max_user_watches"))
+}
+
+fn shortages(nodes: u64, memory_mib: Option<u64>, instances: Option<u64>, watches: Option<u64>) -> Vec<String> {
+    let mut missing = Vec::new();
+    if let Some(free) = memory_mib.filter(|free| *free < nodes * NODE_MIB) {
+        missing.push(format!(
+            "{nodes} nodes need about {} MiB of memory and {free} are free: run fewer services at once, or `--platform local`",
+            nodes * NODE_MIB
+        ));
+    }
+    let needed = nodes * NODE_INOTIFY;
+    if let Some(limit) = instances.filter(|limit| *limit < needed) {
+        let enough = needed.next_power_of_two().max(512);
+        missing.push(format!(
+            "{nodes} nodes need about {needed} inotify instances and a user may have {limit}: `sudo sysctl fs.inotify.max_user_instances={enough}`"
+        ));
+    }
+    // What kind's documentation asks for divides by a node's share of it.
+    if let Some(limit) = watches.filter(|limit| *limit < nodes * 8192) {
+        missing.push(format!("a user may have {limit} inotify watches, too few for {nodes} nodes: `sudo sysctl fs.inotify.max_user_watches=524288`"));
+    }
+    missing
+}
+
+/// How many clusters are created at once: creating keeps a processor busy.
+pub(super) fn clusters_at_once() -> usize {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let memory = available_mib().map_or(processors, |free| usize::try_from(free / NODE_MIB).unwrap_or(usize::MAX));
+    processors.min(memory).max(1)
+}
+
+fn available_mib() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
+}

@@ -1,0 +1,286 @@
+//! What a pipeline is in Kubernetes: a namespace that enforces Pod Security "restricted", and in it, per workload, a service
+//! account without a token, a secret, a deployment of one pod, and two services.
+//!
+//! The image is named by its manifest's digest and never pulled: a pod runs what was loaded, or it does not start. Of the two
+//! services one is what other workloads call. The other is the way in from this machine, and also leads to a pod that is not
+//! ready, so that its answer can be shown.
+
+use anyhow::Context;
+use serde_json::{Value as Json, json};
+
+use crate::workload::{Part, Pipeline, Workload};
+
+/// The label with the name of the workload.
+pub(super) const WORKLOAD: &str = "app.kubernetes.io/name";
+/// The label with the id of the run.
+pub(super) const RUN: &str = "e2e.run";
+/// The name of every workload's only container.
+pub(super) const CONTAINER: &str = "main";
+/// Where a workload that wants one finds its data directory.
+const DATA_DIR: &str = "/data";
+/// What a pod may use. The limit is far from what the services need and far from what a machine has.
+const MEMORY_LIMIT: &str = "512Mi";
+
+/// What is deployed of one workload.
+pub(super) struct Deployment<'a> {
+    pub(super) workload: &'a Workload,
+    /// `NAME@sha256:<manifest>`.
+    pub(super) image: String,
+    pub(super) fingerprint: String,
+    /// What the instance is told to call itself.
+    pub(super) identity: String,
+    /// Node port of each of the workload's ports, in their order.
+    pub(super) node_ports: Vec<u16>,
+}
+
+/// Where it is deployed.
+pub(super) struct Target<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) run: &'a str,
+    pub(super) service: &'a str,
+    /// Values of secrets, by name.
+    pub(super) secret: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) deployments: Vec<Deployment<'a>>,
+}
+
+/// The objects that a pipeline becomes, as YAML (which JSON is) for people. Secrets, images and the id of the run are
+/// placeholders: their values are made in each run and shown by none.
+///
+/// # Errors
+/// If a value of a workload refers to something that does not exist.
+pub fn render(pipeline: &Pipeline) -> anyhow::Result<String> {
+    let secret = |name: &str| Some(format!("<secret {name}, random in each run>"));
+    let namespace = format!("e2e-{}-{}", "0".repeat(12), pipeline.service());
+    let ports = node_ports(pipeline, super::cluster::FIRST_NODE_PORT);
+    let deployments: Vec<_> = pipeline
+        .workloads()
+        .iter()
+        .zip(ports)
+        .map(|(workload, node_ports)| Deployment {
+            workload,
+            image: format!("localhost/{}@sha256:{}", workload.name(), "0".repeat(64)),
+            fingerprint: format!("sha256:{}", "0".repeat(64)),
+            identity: "<random in each deployment>".to_owned(),
+            node_ports,
+        })
+        .collect();
+    let run = "00000000-0000-0000-0000-000000000000";
+    let target = Target { namespace: &namespace, run, service: pipeline.service(), secret: &secret, deployments };
+    Ok(format!("{:#}\n", objects(&target)?))
+}
+
+/// A node port for each port of each workload.
+pub(super) fn node_ports(pipeline: &Pipeline, first: u16) -> Vec<Vec<u16>> {
+    let mut next = first..;
+    pipeline.workloads().iter().map(|workload| next.by_ref().take(workload.ports().len()).collect()).collect()
+}
+
+/// Everything that is applied, in one list.
+pub(super) fn objects(target: &Target) -> anyhow::Result<Json> {
+    let mut items = vec![json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": target.namespace,
+            "labels": {
+                RUN: target.run,
+                "e2e.service": target.service,
+                "app.kubernetes.io/managed-by": "e2e",
+                "pod-security.kubernetes.io/enforce": "restricted",
+                "pod-security.kubernetes.io/enforce-version": "latest",
+            },
+        },
+    })];
+    for deployment in &target.deployments {
+        let secrets = secrets(target, deployment)?;
+        items.push(object(
+            target,
+            deployment,
+            "v1",
+            "ServiceAccount",
+            "",
+            json!({ "automountServiceAccountToken": false }),
+        ));
+        if !secrets.is_empty() {
+            items.push(object(target, deployment, "v1", "Secret", "", json!({ "stringData": secrets })));
+        }
+        items.push(object(
+            target,
+            deployment,
+            "apps/v1",
+            "Deployment",
+            "",
+            json!({ "spec": deployment_spec(target, deployment)? }),
+        ));
+        if !deployment.workload.ports().is_empty() {
+            items.extend(services(target, deployment));
+        }
+    }
+    Ok(json!({ "apiVersion": "v1", "kind": "List", "items": items }))
+}
+
+fn labels(target: &Target, deployment: &Deployment) -> Json {
+    // A label holds at most 63 characters: the whole fingerprint is in an annotation.
+    let fingerprint: String = deployment.fingerprint.trim_start_matches("sha256:").chars().take(12).collect();
+    json!({
+        WORKLOAD: deployment.workload.name(),
+        "app.kubernetes.io/managed-by": "e2e",
+        RUN: target.run,
+        "e2e.service": target.service,
+        "e2e.fingerprint": fingerprint,
+    })
+}
+
+fn object(target: &Target, deployment: &Deployment, version: &str, kind: &str, suffix: &str, rest: Json) -> Json {
+    let mut object = json!({
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {
+            "name": format!("{}{suffix}", deployment.workload.name()),
+            "namespace": target.namespace,
+            "labels": labels(target, deployment),
+            "annotations": { "e2e/source-fingerprint": deployment.fingerprint },
+        },
+    });
+    if let (Json::Object(object), Json::Object(rest)) = (&mut object, rest) {
+        object.extend(rest);
+    }
+    object
+}
+
+/// The text of a value inside the cluster.
+fn resolve(target: &Target, deployment: &Deployment, value: &crate::Value) -> anyhow::Result<String> {
+    let name = deployment.workload.name();
+    value.resolve(|part| match part {
+        Part::Text(text) => Ok(text.clone()),
+        Part::Endpoint { workload, port } => {
+            let other = target.deployments.iter().find(|other| other.workload.name() == *workload);
+            let number = other.and_then(|other| other.workload.port_named(port));
+            let number = number.with_context(|| format!("`{workload}` has no port `{port}`"))?.number;
+            Ok(format!("http://{workload}:{number}"))
+        }
+        Part::Secret(secret) => (target.secret)(secret)
+            .with_context(|| format!("`{name}` wants the secret `{secret}`, which does not exist")),
+        Part::Data(path) => Ok(format!("{DATA_DIR}{path}")),
+        Part::ImagePath(path) => Ok(path.clone()),
+    })
+}
+
+fn secrets(target: &Target, deployment: &Deployment) -> anyhow::Result<serde_json::Map<String, Json>> {
+    let environment = deployment.workload.environment().iter().filter(|(_, value)| value.is_secret());
+    environment
+        .map(|(variable, value)| Ok((variable.clone(), Json::String(resolve(target, deployment, value)?))))
+        .collect()
+}
+
+fn environment(target: &Target, deployment: &Deployment) -> anyhow::Result<Vec<Json>> {
+    let name = deployment.workload.name();
+    let mut all = vec![json!({ "name": "INSTANCE_ID", "value": deployment.identity })];
+    if let Some(port) = deployment.workload.ports().first() {
+        all.push(json!({ "name": "LISTEN_ADDR", "value": format!("0.0.0.0:{}", port.number) }));
+    }
+    for (variable, value) in deployment.workload.environment() {
+        all.push(if value.is_secret() {
+            json!({ "name": variable, "valueFrom": { "secretKeyRef": { "name": name, "key": variable } } })
+        } else {
+            json!({ "name": variable, "value": resolve(target, deployment, value)? })
+        });
+    }
+    Ok(all)
+}
+
+fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<Json> {
+    let workload = deployment.workload;
+    let mut container = json!({
+        "name": CONTAINER,
+        "image": deployment.image,
+        "imagePullPolicy": "Never",
+        "env": environment(target, deployment)?,
+        "resources": { "requests": { "cpu": "20m", "memory": "32Mi" }, "limits": { "cpu": "2", "memory": MEMORY_LIMIT } },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": { "drop": ["ALL"] },
+            "readOnlyRootFilesystem": true,
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{ "name": "tmp", "mountPath": "/tmp" }],
+    });
+    let mut volumes = vec![json!({ "name": "tmp", "emptyDir": {} })];
+    if workload.wants_data() {
+        volumes.push(json!({ "name": "data", "emptyDir": {} }));
+        container["volumeMounts"] =
+            json!([{ "name": "tmp", "mountPath": "/tmp" }, { "name": "data", "mountPath": DATA_DIR }]);
+    }
+    if let Some(first) = workload.ports().first() {
+        let ports: Vec<_> =
+            workload.ports().iter().map(|port| json!({ "name": port.name, "containerPort": port.number })).collect();
+        container["ports"] = json!(ports);
+        // What answers TCP is alive; restarting it because it is not ready would hide why it is not.
+        let alive = json!({ "port": first.name });
+        container["startupProbe"] = json!({ "tcpSocket": alive, "periodSeconds": 1, "failureThreshold": 120 });
+        container["livenessProbe"] = json!({ "tcpSocket": alive, "periodSeconds": 10, "failureThreshold": 3 });
+        container["readinessProbe"] = json!({
+            "httpGet": { "path": workload.ready_path(), "port": first.name },
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+            "failureThreshold": 1,
+        });
+    }
+    let selector = json!({ WORKLOAD: workload.name() });
+    Ok(json!({
+        "replicas": 1,
+        "revisionHistoryLimit": 1,
+        // Two pods at once would be two instances with data of their own.
+        "strategy": { "type": "Recreate" },
+        "selector": { "matchLabels": selector },
+        "template": {
+            "metadata": {
+                "labels": labels(target, deployment),
+                "annotations": { "e2e/source-fingerprint": deployment.fingerprint },
+            },
+            "spec": {
+                "serviceAccountName": workload.name(),
+                "automountServiceAccountToken": false,
+                // Without this every service puts seven variables into the environment of every pod.
+                "enableServiceLinks": false,
+                "terminationGracePeriodSeconds": 5,
+                "securityContext": {
+                    "runAsNonRoot": true,
+                    "seccompProfile": { "type": "RuntimeDefault" },
+                },
+                "containers": [container],
+                "volumes": volumes,
+            },
+        },
+    }))
+}
+
+fn services(target: &Target, deployment: &Deployment) -> [Json; 2] {
+    let ports = deployment.workload.ports();
+    let selector = json!({ WORKLOAD: deployment.workload.name() });
+    let port =
+        |port: &crate::workload::Port| json!({ "name": port.name, "port": port.number, "targetPort": port.name });
+    let outside = |(of, node_port): (&crate::workload::Port, &u16)| {
+        let mut port = port(of);
+        port["nodePort"] = json!(node_port);
+        port
+    };
+    let inside: Vec<_> = ports.iter().map(port).collect();
+    let outside: Vec<_> = ports.iter().zip(&deployment.node_ports).map(outside).collect();
+    [
+        object(target, deployment, "v1", "Service", "", json!({ "spec": { "selector": selector, "ports": inside } })),
+        object(
+            target,
+            deployment,
+            "v1",
+            "Service",
+            "-outside",
+            json!({ "spec": {
+                "type": "NodePort",
+                "selector": selector,
+                "ports": outside,
+                "publishNotReadyAddresses": true,
+            } }),
+        ),
+    ]
+}

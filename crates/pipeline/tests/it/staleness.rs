@@ -1,0 +1,290 @@
+//! Staleness, put in at every link between the source and the running program: each kind is stopped, and the link is named.
+//!
+//! One run with a pipeline per kind: what is done to one must not be found at another.
+
+mod tamper;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipeline::Pipeline;
+use pipeline::event::{Event, Link, LinkVerdict, Moment, StepOutcome};
+use supervise::Cancel;
+
+use crate::kit::{Scene, app, start, workload};
+use crate::ran::Ran;
+use crate::stage::{Ground, Stage, When};
+use tamper::Imitation;
+
+/// A kind of staleness.
+struct Kind {
+    name: &'static str,
+    /// The package of the workload, and how it behaves.
+    package: &'static str,
+    behaviour: &'static str,
+    /// When what is done.
+    when: When,
+    act: Box<dyn Fn(&mut Ground) + Send + Sync>,
+    stopped: Stopped,
+}
+
+/// Where it is stopped.
+enum Stopped {
+    /// A step fails, with these words in its cause.
+    Step(&'static str, &'static str),
+    /// The proof before the tests finds this link broken.
+    Proof(Link),
+    /// The proof after the tests does.
+    After(Link),
+}
+
+fn kind(name: &'static str, when: When, stopped: Stopped, act: impl Fn(&mut Ground) + Send + Sync + 'static) -> Kind {
+    Kind { name, package: "app", behaviour: "ok", when, act: Box::new(act), stopped }
+}
+
+/// A kind that lies in the service itself.
+fn lie(behaviour: &'static str) -> Kind {
+    let kind = kind(behaviour, When::Prepare, Stopped::Proof(Link::ProcessToEndpoint), |_| {});
+    Kind { behaviour, ..kind }
+}
+
+/// A kind that edits the source of a package of its own while its image is in use.
+fn edit(package: &'static str, workspace: &Path, act: impl Fn(&Path) + Send + Sync + 'static) -> Kind {
+    let file = workspace.join(package).join("src/greeting.rs");
+    let kind = kind(package, When::Built, Stopped::Proof(Link::SourceToImage), move |_| act(&file));
+    Kind { package, ..kind }
+}
+
+/// Between the build and the moment at which the image is read back.
+fn in_the_load() -> Vec<Kind> {
+    let load = |words| Stopped::Step("load app", words);
+    vec![
+        kind("swapped-in-load", When::Received, load("something else is there under the same name"), |ground| {
+            tamper::swap(ground, "dev.e2e.dirty", "maybe");
+        }),
+        kind("forged-label-in-load", When::Received, load("something else is there under the same name"), |ground| {
+            tamper::swap(ground, "dev.e2e.source-fingerprint", &format!("sha256:{}", "1".repeat(64)));
+        }),
+        kind("repacked-in-load", When::Received, load("its manifest is sha256:"), tamper::repack),
+        kind("damaged-in-load", When::Received, load("is damaged"), |ground| tamper::damage(&tamper::layer(ground))),
+        kind("short-in-load", When::Received, load("is damaged"), |ground| tamper::cut(&tamper::layer(ground))),
+        kind("lost-in-load", When::Received, load("does not hold what was built"), |ground| {
+            fs::remove_file(tamper::layer(ground)).unwrap();
+        }),
+        kind("unnamed-in-load", When::Received, load("there is no image"), tamper::unname),
+        kind("damaged-before-load", When::Built, load("is damaged"), |ground| {
+            tamper::damage(&tamper::largest(&ground.built()));
+        }),
+    ]
+}
+
+/// Between the load and the start.
+fn before_the_start() -> Vec<Kind> {
+    let start = |words| Stopped::Step("deploy and wait", words);
+    vec![
+        kind("swapped-before-start", When::Loaded, start("the store holds config"), |ground| {
+            tamper::swap(ground, "dev.e2e.dirty", "maybe");
+        }),
+        kind("damaged-before-start", When::Loaded, start("is damaged"), |ground| {
+            tamper::damage(&tamper::layer(ground));
+        }),
+        kind("config-before-start", When::Loaded, start("is damaged"), |ground| {
+            tamper::damage(&tamper::config(ground));
+        }),
+        // Somebody who unpacks his own files before we do.
+        kind("unpacked-before-start", When::Start, start("must be new"), |ground| {
+            fs::create_dir_all(ground.executable().parent().unwrap()).unwrap();
+            fs::write(ground.executable(), "#!/bin/sh\n").unwrap();
+        }),
+    ]
+}
+
+/// While it runs, before the first test.
+fn while_it_runs() -> Vec<Kind> {
+    let proof = Stopped::Proof;
+    vec![
+        kind("swapped-on-place", When::Started, proof(Link::ImageToPlace), |ground| {
+            tamper::swap(ground, "dev.e2e.dirty", "maybe");
+        }),
+        kind("forged-label", When::Started, proof(Link::ImageToPlace), |ground| {
+            tamper::swap(ground, "dev.e2e.source-fingerprint", &format!("sha256:{}", "1".repeat(64)));
+        }),
+        kind("damaged-on-place", When::Started, proof(Link::ImageToPlace), |ground| {
+            tamper::damage(&tamper::layer(ground));
+        }),
+        kind("config-on-place", When::Started, proof(Link::ImageToPlace), |ground| {
+            tamper::damage(&tamper::config(ground));
+        }),
+        kind("lost-on-place", When::Started, proof(Link::ImageToPlace), |ground| {
+            fs::remove_file(tamper::layer(ground)).unwrap();
+        }),
+        kind("unnamed-on-place", When::Started, proof(Link::ImageToPlace), tamper::unname),
+        kind("forged-section", When::Started, proof(Link::ImageToExecutable), tamper::forge_section),
+        kind("lost-section", When::Started, proof(Link::ImageToExecutable), |ground| {
+            fs::remove_file(tamper::layer_in(ground, &ground.built())).unwrap();
+        }),
+        kind("renamed-over", When::Started, proof(Link::PlaceToContainer), tamper::replace),
+        kind("unlinked", When::Started, proof(Link::PlaceToContainer), |ground| {
+            fs::remove_file(ground.executable()).unwrap();
+        }),
+        kind("restarted-from-another", When::Started, proof(Link::PlaceToContainer), tamper::restart_from_another),
+        kind("restarted-from-replaced", When::Started, proof(Link::ContainerToProcess), |ground| {
+            tamper::replace(ground);
+            tamper::restart(ground, "usr/bin/app");
+        }),
+        kind("killed", When::Started, proof(Link::PlaceToContainer), tamper::kill),
+        lie("lies"),
+        lie("stranger"),
+        lie("no-json"),
+        lie("no-version"),
+    ]
+}
+
+/// While the tests run.
+fn under_the_tests() -> Vec<Kind> {
+    let after = Stopped::After;
+    vec![
+        kind("renamed-under-tests", When::Tested, after(Link::PlaceToContainer), tamper::replace),
+        kind("restarted-under-tests", When::Tested, after(Link::ContainerToProcess), |ground| {
+            tamper::replace(ground);
+            tamper::restart(ground, "usr/bin/app");
+        }),
+        kind("lies-under-tests", When::Tested, after(Link::ProcessToEndpoint), |ground| {
+            crate::kit::get(&ground.url("/lie")).unwrap();
+        }),
+    ]
+}
+
+#[test]
+fn staleness_of_every_kind_is_stopped_at_its_link() {
+    // A copy of the product: three kinds edit it.
+    let (scene, stage) = (Scene::alone(), Stage::new());
+    let mut kinds: Vec<Kind> =
+        [in_the_load(), before_the_start(), while_it_runs(), under_the_tests()].into_iter().flatten().collect();
+    kinds.push(edit("edited", &scene.workspace, |file| {
+        fs::write(file, "pub(crate) const GREETING: &str = \"two\";\n").unwrap()
+    }));
+    kinds.push(edit("aged", &scene.workspace, |file| {
+        let time = fs::metadata(file).unwrap().modified().unwrap();
+        fs::write(file, "pub(crate) const GREETING: &str = \"two\";\n").unwrap();
+        let old = time - Duration::from_secs(1_000_000);
+        fs::File::options().append(true).open(file).unwrap().set_modified(old).unwrap();
+    }));
+    kinds.push(edit("removed", &scene.workspace, |file| fs::remove_file(file).unwrap()));
+    let imitation = Arc::new(Imitation::new());
+    let other = Arc::clone(&imitation);
+    kinds.push(kind("foreign-server", When::Started, Stopped::Proof(Link::ProcessToEndpoint), move |ground| {
+        other.serve(tamper::fingerprint(ground));
+        ground.instances[0].endpoints[0].1 = other.url();
+    }));
+
+    let mut pipelines = vec![app("untouched", "ok")];
+    let mut judged = Vec::new();
+    for kind in kinds {
+        let pipeline = Pipeline::new(kind.name).workload(workload(kind.package, kind.behaviour));
+        pipelines.push(pipeline.suite("suite-green"));
+        let (when, act) = (kind.when, kind.act);
+        let once = std::sync::Once::new();
+        stage.act(kind.name, move |now, ground| {
+            if now == when {
+                once.call_once(|| act(ground));
+            }
+        });
+        judged.push((kind.name, kind.package, kind.stopped));
+    }
+    let ran = start(&scene.config_on(Arc::new(stage.clone()), pipelines), &Cancel::new(), stage.watch()).unwrap();
+    ran.passed("untouched");
+    let faults: Vec<_> =
+        judged.iter().filter_map(|(name, package, stopped)| judge(&ran, name, package, stopped)).collect();
+    assert!(judged.len() >= 20 && faults.is_empty(), "{}\n{}", faults.join("\n"), ran.text());
+    ran.nothing_left();
+}
+
+/// What is wrong with how a kind was stopped, if anything.
+fn judge(ran: &Ran, name: &str, package: &str, stopped: &Stopped) -> Option<String> {
+    let (verdict, cause) = ran.ended(name);
+    if verdict != pipeline::event::Verdict::Error {
+        return Some(format!("{name}: {verdict:?} {cause}"));
+    }
+    let why = ran.why(name);
+    let (step, link) = match stopped {
+        Stopped::Step(step, words) => {
+            if !cause.contains(words) {
+                return Some(format!("{name}: `{words}` is not in: {cause}"));
+            }
+            (*step, None)
+        }
+        Stopped::Proof(link) => ("prove what runs", Some((*link, Moment::BeforeTests))),
+        Stopped::After(link) => ("prove that it still runs", Some((*link, Moment::AfterTests))),
+    };
+    if ran.broken(name) != link {
+        return Some(format!("{name}: broken at {:?} and not at {link:?}: {cause}", ran.broken(name)));
+    }
+    if let Some((link, moment)) = link {
+        let told = format!("the proof is broken at {} of `{package}`", link.describe());
+        // Both values and the remedy.
+        if !cause.starts_with(&told) || why.evidence.len() != 2 || why.hint.is_empty() {
+            return Some(format!("{name}: {why:?}"));
+        }
+        let tests = ran.tests(name).len();
+        if (moment == Moment::BeforeTests) != (tests == 0) {
+            return Some(format!("{name}: {tests} tests ran"));
+        }
+    }
+    let failed =
+        ran.steps().into_iter().find(|s| s.service.as_deref() == Some(name) && s.outcome == StepOutcome::Failed);
+    match failed {
+        Some(failed) if failed.name == step => None,
+        failed => Some(format!("{name}: failed in {:?} and not in `{step}`: {cause}", failed.map(|step| step.name))),
+    }
+}
+
+#[test]
+fn nobody_else_can_listen_on_a_port_of_the_run() {
+    let (scene, stage) = (Scene::new(), Stage::new());
+    stage.act("good", |when, ground| {
+        if when == When::Started {
+            let address = ground.url("").trim_start_matches("http://").to_owned();
+            let refused = TcpListener::bind(&address).expect_err("the port is taken").kind();
+            assert_eq!(refused, std::io::ErrorKind::AddrInUse);
+        }
+    });
+    let ran = start(&scene.config_on(Arc::new(stage), vec![app("good", "ok")]), &Cancel::new(), |_| {}).unwrap();
+    ran.passed("good");
+}
+
+#[test]
+fn two_hundred_looks_at_what_is_right_raise_no_alarm() {
+    const LOOKS: usize = 200;
+    let (scene, stage) = (Scene::new(), Stage::new());
+    // The proof looks at every instance that a platform says it started: here two hundred times at one.
+    stage.act("good", |when, ground| {
+        if when == When::Started {
+            ground.instances = vec![ground.instances[0].clone(); LOOKS];
+        }
+    });
+    let ran = start(&scene.config_on(Arc::new(stage), vec![app("good", "ok")]), &Cancel::new(), |_| {}).unwrap();
+    ran.passed("good");
+    let proofs = ran.proofs("good");
+    let before = proofs.iter().filter(|(_, moment, _)| *moment == Moment::BeforeTests).count();
+    assert_eq!((before, proofs.len()), (6 * LOOKS, 9 * LOOKS));
+    assert!(proofs.iter().all(|(_, _, verdict)| *verdict == LinkVerdict::Holds));
+}
+
+#[test]
+fn each_link_says_what_it_compared() {
+    let ran = Scene::new().run(vec![app("good", "ok")]);
+    for event in ran.events() {
+        let Event::Proof { link, expected, found, .. } = event else { continue };
+        assert_eq!(expected, found, "{link:?}");
+        let told = match link {
+            Link::PlaceToContainer => "inode ",
+            Link::ProcessToEndpoint => "instance ",
+            _ => "sha256:",
+        };
+        assert!(expected.contains(told), "{link:?}: {expected}");
+    }
+}
