@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use image::RunId;
-use pipeline::Platform as _;
 use pipeline::event::{Event, Record, Verdict};
+use pipeline::kind::{self, Kind};
 use pipeline::local::Local;
 use pipeline::recorder::SystemClock;
 use pipeline::run::{Config, Outcome};
@@ -18,7 +18,7 @@ use report::terminal::{Config as TerminalConfig, Terminal, Verbosity};
 use supervise::Cancel;
 
 use crate::console::{self, print, say};
-use crate::flags::{E2e, Format, Platform};
+use crate::flags::{E2e, Format, Platform, Provider, Render};
 use crate::services::Usage;
 use crate::{paths, plan, services};
 
@@ -33,9 +33,7 @@ pub(crate) fn run(flags: &E2e) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let pipelines = services::select(&flags.services, flags.all)?;
-    let platform = match flags.platform {
-        Platform::Local => Arc::new(Local { ready_within: Duration::from_secs(flags.ready_within) }),
-    };
+    let platform = platform(flags);
     if flags.plan {
         print(&plan::text(&pipelines, platform.name(), flags.format == Format::Json)?)?;
         return Ok(0);
@@ -79,6 +77,33 @@ pub(crate) fn run(flags: &E2e) -> anyhow::Result<u8> {
         return Err(Usage(format!("no test matches `{}`; without a filter all run", flags.filter.join(" "))).into());
     }
     Ok(outcome.exit_code)
+}
+
+/// The platform that was asked for.
+fn platform(flags: &E2e) -> Arc<dyn pipeline::Platform> {
+    let ready_within = Duration::from_secs(flags.ready_within);
+    match flags.platform {
+        Platform::Local => Arc::new(Local { ready_within }),
+        Platform::Kind => Arc::new(Kind::new(kind::Options {
+            provider: flags.kind.provider.map(|provider| match provider {
+                Provider::Docker => kind::Provider::Docker,
+                Provider::Podman => kind::Provider::Podman,
+            }),
+            node_image: flags.kind.node_image.clone(),
+            workers: flags.kind.workers,
+            ready_within,
+            creating: flags.kind.creating.map(usize::from),
+        })),
+    }
+}
+
+/// Prints the objects that the pipeline of a service becomes in a cluster.
+pub(crate) fn render(flags: &Render) -> anyhow::Result<u8> {
+    let pipelines = services::select(std::slice::from_ref(&flags.service), false)?;
+    for pipeline in &pipelines {
+        print(&kind::render(pipeline)?)?;
+    }
+    Ok(0)
 }
 
 /// Runs, and shows how it goes.

@@ -14,6 +14,8 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// Build, load, deploy, prove, test and remove: one service, several, or all of them
     E2e(E2e),
+    /// Print the Kubernetes objects that a service's pipeline becomes
+    Render(Render),
     /// Remove what a killed or kept run left behind, and nothing else
     Clean(Clean),
     /// Print the checklist of a run, each line with its evidence
@@ -54,6 +56,8 @@ pub(crate) struct E2e {
     /// Where to run
     #[arg(long, value_enum, default_value_t = Platform::Local)]
     pub(crate) platform: Platform,
+    #[command(flatten)]
+    pub(crate) kind: KindFlags,
     /// Leave everything running when the tests are over; print the addresses and how to end it
     #[arg(long)]
     pub(crate) keep: bool,
@@ -78,6 +82,35 @@ pub(crate) struct E2e {
     /// Passed on to the suites: filters, as for `cargo test -- FILTER`
     #[arg(last = true, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "With --platform kind")]
+pub(crate) struct KindFlags {
+    /// The engine of the nodes (default: KIND_EXPERIMENTAL_PROVIDER, or the first of docker and podman that answers)
+    #[arg(long, value_enum)]
+    pub(crate) provider: Option<Provider>,
+    /// The image of the nodes (default: KIND_NODE_IMAGE, or kind's own)
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) node_image: Option<String>,
+    /// Nodes beside the control plane
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) workers: u32,
+    /// How many clusters are created at once (default: what processors and memory allow)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) creating: Option<u16>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Provider {
+    Docker,
+    Podman,
+}
+
+#[derive(Args)]
+pub(crate) struct Render {
+    /// The service
+    pub(crate) service: String,
 }
 
 #[derive(Args)]
@@ -114,6 +147,8 @@ pub(crate) struct Bench {
 pub(crate) enum Platform {
     /// Processes from unpacked images; nothing to install
     Local,
+    /// A Kubernetes cluster for each service, made by kind with podman or docker
+    Kind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -25,6 +25,7 @@ const COULD_NOT_RUN: u8 = 3;
 fn main() -> ExitCode {
     let result = match Flags::parse().command {
         Command::E2e(flags) => e2e::run(&flags),
+        Command::Render(flags) => e2e::render(&flags),
         Command::Clean(flags) => clean::run(&flags),
         Command::Audit(flags) => audit::run(&flags),
         Command::Verify(flags) => audit::verify(&flags),

@@ -9,7 +9,8 @@ use supervise::{Cancel, Cmd, CmdError};
 
 use crate::kit::{PATIENCE, Scene, bare, start, workload};
 
-const HOME: &str = "PIPELINE_TEST_HOME";
+/// Tells where the run is to be; everything that such a process starts without clearing its environment carries it.
+pub(crate) const HOME: &str = "PIPELINE_TEST_HOME";
 const WORKSPACE: &str = "PIPELINE_TEST_WORKSPACE";
 const PACKAGE: &str = "PIPELINE_TEST_PACKAGE";
 const SUITE: &str = "PIPELINE_TEST_SUITE";

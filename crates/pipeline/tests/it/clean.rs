@@ -4,24 +4,25 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use image::RunId;
 use pipeline::clean::{Cleaned, clean};
 use pipeline::event::{Event, Verdict};
 use pipeline::ledger::{RUN_MARK, leftovers};
-use supervise::{Cancel, CmdErrorKind, find_marked};
+use supervise::{Cancel, Cmd, CmdErrorKind, find_marked};
 
-use crate::child::Child;
+use crate::child::{Child, HOME};
 use crate::kit::{Scene, app, bare, becomes, get, lock, start};
 
 /// The processes whose program is a file below this folder.
 pub(crate) fn running_below(folder: &Path) -> Vec<u32> {
-    let folder = fs::canonicalize(folder).unwrap_or_default();
+    assert!(folder.is_absolute() && folder.components().count() > 3, "{}", folder.display());
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
         let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        exe.starts_with(&folder)
+        exe.starts_with(folder)
     })
     .collect()
 }
@@ -109,33 +110,25 @@ fn killed_at_each_point(scene: &Scene, busy: &str) {
 #[test]
 fn a_run_that_is_killed_while_it_builds_leaves_no_compiler_after_clean() {
     let scene = Scene::alone();
-    let build = scene.home.build();
+    let (build, home) = (scene.home.build(), scene.path(""));
+    // The child does not clear its environment, nor does what it starts: all of it is found by the home of this test.
+    let all = || find_marked(HOME, home.to_str().unwrap());
     thread::scope(|scope| {
-        let (running, started) = mpsc::channel();
-        let watched = &build;
-        scope.spawn(move || {
-            // The build script takes longer than any test: once it runs, so does the compiler's parent.
-            assert!(becomes(|| !running_below(watched).is_empty()));
-            running.send(()).unwrap();
-        });
         let child = Child { scene: &scene, service: "slow", package: "slow", suite: "suite-green", kill_at: "" };
         let run = scope.spawn(move || child.run());
-        started.recv().unwrap();
-        let tool = supervise::find_marked("PIPELINE_TEST_PACKAGE", "slow");
-        for pid in tool {
-            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-            if exe == std::env::current_exe().unwrap() {
-                let kill = format!("kill -KILL {pid}");
-                supervise::Cmd::new("sh").args(["-c", &kill]).run(&Cancel::new()).unwrap();
-            }
+        let building = becomes(|| !running_below(&build).is_empty());
+        let own = std::env::current_exe().unwrap();
+        let is_tool = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
+        for pid in all().iter().filter(|pid| is_tool(pid)) {
+            Cmd::new("sh").args(["-c", &format!("kill -KILL {pid}")]).run(&Cancel::new()).unwrap();
         }
-        assert!(run.join().unwrap().is_err());
+        assert!(run.join().unwrap().is_err() && building);
     });
-    assert!(!running_below(&build).is_empty(), "cargo does not end because its parent did");
+    assert!(!all().is_empty() && !running_below(&build).is_empty(), "cargo does not end because its parent did");
     let cleaned = clean(&scene.home, None).unwrap();
-    let left = running_below(&build);
-    // Not left to the machine by a test that failed.
-    drop(supervise::end_marked("PIPELINE_TEST_PACKAGE", "slow", std::time::Duration::ZERO, &Cancel::new()));
+    let left = all();
+    // A test that fails must not leave it to the machine.
+    let _still_there = supervise::end_marked(HOME, home.to_str().unwrap(), Duration::ZERO, &Cancel::new());
     assert_eq!(left, Vec::<u32>::new(), "{cleaned:?}");
 }
 

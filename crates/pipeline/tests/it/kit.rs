@@ -154,8 +154,9 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/product")
 }
 
-fn temporary() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
+/// As the kernel names it, so that paths can be compared.
+fn temporary() -> PathBuf {
+    fs::canonicalize(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
 fn root() -> PathBuf {

@@ -53,7 +53,7 @@ fn a_workload_that_nobody_can_ask_is_refused() {
 #[test]
 fn a_name_that_no_image_can_have_is_refused_with_the_rule_and_the_others_go_on() {
     let scene = Scene::new();
-    let names = ["Upper", "with space", "../../up", "", "-dash"];
+    let names = [".dot", "with space", "../../up", "", "-dash"];
     let mut pipelines = vec![app("good", "ok")];
     pipelines.extend(names.map(|name| bare(name, "ok")));
     let ran = start(&scene.config(pipelines), &Cancel::new(), |_| {}).unwrap();
@@ -76,5 +76,15 @@ fn a_file_that_is_not_there_fails_the_image_that_wants_it() {
     let why = ran.why("missing");
     assert!(why.cause.contains("app/rules.toml") && why.cause.contains("`app`"), "{why:?}");
     ran.passed("good");
+    ran.nothing_left();
+}
+
+#[test]
+fn a_service_may_be_called_like_anything_that_the_tool_makes() {
+    // A suite may be a test of the service's own package, too.
+    let scene = Scene::new();
+    let names = ["blobs", "programs", "suites", "run", "suite-green", "work", "images"];
+    let ran = scene.run(names.map(|name| app(name, "ok")).into());
+    assert_eq!(ran.outcome.exit_code, 0, "{}", ran.text());
     ran.nothing_left();
 }

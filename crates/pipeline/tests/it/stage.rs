@@ -58,7 +58,7 @@ impl Ground {
 
     /// The store of the builder.
     pub(crate) fn built(&self) -> PathBuf {
-        self.run.join("work/blobs")
+        self.run.join("work/.blobs")
     }
 
     /// The unpacked image.

@@ -94,10 +94,15 @@ pub(super) fn config(ground: &Ground) -> PathBuf {
     blob(&ground.images(), manifest(ground)["config"]["digest"].as_str().unwrap())
 }
 
-/// The largest blob of a store.
-pub(super) fn largest(store: &Path) -> PathBuf {
-    let blobs = fs::read_dir(store.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
-    blobs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+/// The layer that holds this program: its name is at the start of the archive.
+pub(super) fn packed(store: &Path, program: &str) -> PathBuf {
+    let name = format!("usr/bin/{program}\0");
+    let mut blobs = fs::read_dir(store.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    let holds = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        bytes.len() > 100_000 && bytes[..4096].windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    blobs.find(holds).unwrap()
 }
 
 /// One bit, in the middle of a file.
