@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use image::RunId;
 use pipeline::event::{Event, Record, Verdict};
-use pipeline::kind::{self, Kind};
+use pipeline::kind::{self, Clusters, Kind};
 use pipeline::local::Local;
 use pipeline::recorder::SystemClock;
 use pipeline::run::{Config, Outcome};
@@ -91,6 +91,11 @@ fn platform(flags: &E2e) -> Arc<dyn pipeline::Platform> {
             }),
             node_image: flags.kind.node_image.clone(),
             workers: flags.kind.workers,
+            clusters: match (&flags.kind.reuse, flags.kind.shared_cluster) {
+                (Some(name), _) => Clusters::Reuse(name.clone()),
+                (None, true) => Clusters::Shared,
+                (None, false) => Clusters::PerPipeline,
+            },
             ready_within,
             creating: flags.kind.creating.map(usize::from),
         })),

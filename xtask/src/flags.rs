@@ -96,6 +96,12 @@ pub(crate) struct KindFlags {
     /// Nodes beside the control plane
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) workers: u32,
+    /// One cluster for the run, a namespace for each service
+    #[arg(long, conflicts_with = "reuse")]
+    pub(crate) shared_cluster: bool,
+    /// Use the kind cluster of this name, which exists and stays; only namespaces in it are made and removed
+    #[arg(long, value_name = "NAME")]
+    pub(crate) reuse: Option<String>,
     /// How many clusters are created at once (default: what processors and memory allow)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) creating: Option<u16>,

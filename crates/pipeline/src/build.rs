@@ -16,7 +16,7 @@ use crate::Failure;
 use crate::event::{Event, Phase};
 use crate::one::Shared;
 use crate::plan::names;
-use crate::rundir::RunDir;
+use crate::rundir::{RunDir, private_dir};
 use crate::step::Step;
 use crate::workload::{Builder, Pipeline};
 
@@ -74,7 +74,7 @@ fn programs(
     let log = dir.log("run", "programs")?;
     let build = |packages: &[String]| {
         let build = shared.cargo_build(packages.to_vec());
-        build.run(&dir.work().join("programs"), step.cancel(), step.observer(), &log, progress(step))
+        build.run(&dir.work().join(".programs"), step.cancel(), step.observer(), &log, progress(step))
     };
     let mut built = BTreeMap::new();
     let groups: Vec<Vec<String>> = match build(packages) {
@@ -85,7 +85,11 @@ fn programs(
         Err(BuildError::Failed { .. }) if packages.len() > 1 => {
             packages.iter().map(|package| vec![package.clone()]).collect()
         }
-        Err(error) => return Err(failure(error).into()),
+        Err(error) => {
+            // Who ends the run is told so, and not that the build failed.
+            step.cancel().check()?;
+            return Err(failure(error).into());
+        }
     };
     for group in groups {
         match build(&group) {
@@ -135,7 +139,8 @@ pub(crate) struct Suites(Built<PathBuf>);
 
 impl Suites {
     pub(crate) fn build(shared: &Shared, dir: &RunDir) -> Suites {
-        let packages: Vec<_> = shared.config.pipelines.iter().filter_map(|pipeline| pipeline.suite_package()).collect();
+        let packages: BTreeSet<_> = shared.config.pipelines.iter().filter_map(Pipeline::suite_package).collect();
+        let packages: Vec<_> = packages.into_iter().collect();
         if packages.is_empty() {
             return Suites(Built(BTreeMap::new()));
         }
@@ -198,8 +203,15 @@ pub(crate) fn compile_failure(package: &str, rendered: &str) -> Failure {
 
 /// A second name for the file in the run's directory: a later build replaces the first name, and this run keeps what it built.
 fn pin(executable: &Path, work: &Path, package: &str) -> anyhow::Result<PathBuf> {
-    let pinned = work.join(package);
-    let linked = std::fs::hard_link(executable, &pinned).or_else(|_| std::fs::copy(executable, &pinned).map(drop));
+    // Not among the pipelines' directories: no service is called like this.
+    let dir = work.join(".suites");
+    private_dir(&dir)?;
+    let pinned = dir.join(package);
+    let linked = std::fs::hard_link(executable, &pinned).or_else(|error| match error.kind() {
+        // A copy over a second name of the same file would empty both.
+        std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => std::fs::copy(executable, &pinned).map(drop),
+    });
     linked.with_context(|| format!("keep `{}` for this run", executable.display()))?;
     Ok(pinned)
 }

@@ -42,6 +42,13 @@ pub enum Resource {
         /// Its kubeconfig, which is its own.
         kubeconfig: PathBuf,
     },
+    /// A namespace of a cluster.
+    Namespace {
+        /// Its name.
+        name: String,
+        /// A kubeconfig of the cluster.
+        kubeconfig: PathBuf,
+    },
 }
 
 impl Resource {
@@ -51,6 +58,7 @@ impl Resource {
             Resource::Processes { .. } => "processes of the run".to_owned(),
             Resource::Directory { path } => format!("directory `{}`", path.display()),
             Resource::KindCluster { name, .. } => format!("cluster `{name}`"),
+            Resource::Namespace { name, .. } => format!("namespace `{name}`"),
         }
     }
 
@@ -72,6 +80,7 @@ impl Resource {
                 _ => Ok(()),
             },
             Resource::KindCluster { name, provider, kubeconfig } => crate::kind::delete(name, *provider, kubeconfig),
+            Resource::Namespace { name, kubeconfig } => crate::kind::delete_namespace(name, kubeconfig),
         }
     }
 }
@@ -170,7 +179,7 @@ fn write(file: &mut File, entry: &Entry) -> anyhow::Result<()> {
 pub struct Leftovers {
     /// Resources, in the order in which to remove them.
     pub resources: Vec<(u64, Resource)>,
-    /// Whether the user asked to keep them.
+    /// Whether they are there because the user asked to keep them.
     pub kept: bool,
 }
 
@@ -196,7 +205,7 @@ pub fn leftovers(run: &Path) -> anyhow::Result<Leftovers> {
             Entry::Kept => kept = true,
         }
     }
-    Ok(Leftovers { resources: open.into_iter().rev().collect(), kept })
+    Ok(Leftovers { kept: kept && !open.is_empty(), resources: open.into_iter().rev().collect() })
 }
 
 /// Removes one resource of an earlier run and crosses it out.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -12,6 +13,7 @@ use supervise::Cancel;
 use crate::build::{BUILD_LIMIT, Programs, Suites};
 use crate::event::{Event, Phase};
 use crate::failure::is_cancelled;
+use crate::ledger::RUN_MARK;
 use crate::plan::names;
 use crate::platform::{Deployable, Place, Seen, Site, deploy};
 use crate::proof::prove;
@@ -69,7 +71,8 @@ impl Shared<'_> {
             profile: "image".to_owned(),
             packages,
             jobs: Some(self.config.jobs),
-            env: Vec::new(),
+            // By it `clean` finds a cargo that goes on after this process was killed.
+            env: vec![(RUN_MARK.to_owned(), self.config.run.to_string())],
             limit: BUILD_LIMIT,
         }
     }
@@ -102,11 +105,14 @@ pub(crate) fn pipeline(
     }
     let service = site.pipeline.service();
     let removed = removing.step(Phase::Teardown, names::REMOVE, |step| {
-        if let Some(Some(place)) = place {
-            place.stop(step)?;
-        }
+        let stop = |place: Arc<dyn Place>| {
+            let stopped = catch_unwind(AssertUnwindSafe(|| place.stop(step)));
+            stopped.map_err(panicked).flatten()
+        };
+        // What cannot be ended gently is removed all the same.
+        let stopped = place.flatten().map_or(Ok(()), stop);
         remove(&removing, &site.ledger, Some(service));
-        Ok(())
+        stopped
     });
     // A test verdict stands even if something is left; the record and `clean` know of it.
     if let Err(error) = removed {

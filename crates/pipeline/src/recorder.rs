@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use chrono::{SecondsFormat, Utc};
 use image::{Digest, RunId};
 
 use crate::event::{Event, Record};
+use crate::step::panicked;
 
 /// The time, given from outside so that what depends on it can be tested.
 pub trait Clock: Send + Sync {
@@ -124,9 +126,15 @@ impl Recorder {
             state.error.get_or_insert(error);
         }
         state.seq += 1;
-        for reader in &mut state.readers {
-            reader(&record);
-        }
+        let state = &mut *state;
+        state.readers.retain_mut(|reader| {
+            let read = catch_unwind(AssertUnwindSafe(|| reader(&record))).map_err(panicked);
+            // A fault in what shows the run must not stop it: others wait for what this thread makes.
+            let fault = read.map_err(|error| std::io::Error::other(format!("a reader of the record: {error:#}"))).err();
+            let goes_on = fault.is_none();
+            state.error = state.error.take().or(fault);
+            goes_on
+        });
     }
 
     /// Ends the record: its file is on the disk, and the readers are dropped. Returns the digest of the last line.

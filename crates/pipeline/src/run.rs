@@ -72,8 +72,11 @@ pub struct Outcome {
 /// # Errors
 /// If the run could not even begin, or its record could not be written; what goes wrong in between is in the outcome.
 pub fn run(config: &Config, clock: Box<dyn Clock>, cancel: &Cancel, readers: Vec<Reader>) -> anyhow::Result<Outcome> {
-    for pipeline in &config.pipelines {
+    for (index, pipeline) in config.pipelines.iter().enumerate() {
         pipeline.validate()?;
+        let service = pipeline.service();
+        let twice = config.pipelines[..index].iter().any(|other| other.service() == service);
+        anyhow::ensure!(!twice, "there are two pipelines called `{service}`: run each service once");
     }
     let run_id = config.run;
     let dir = Arc::new(RunDir::create(&config.home, &run_id)?);
@@ -135,7 +138,8 @@ fn pipelines(
         steps: steps.clone(),
         programs: Promise::new(),
         suites: Promise::new(),
-        blobs: BlobStore::create(&dir.work().join("blobs"))?,
+        // Not among the pipelines' directories: no service is called like this.
+        blobs: BlobStore::create(&dir.work().join(".blobs"))?,
         assembling: Limit::new(config.jobs),
         // Tests mostly wait for services: more of them than processors.
         testing: Limit::new(config.jobs * 4),

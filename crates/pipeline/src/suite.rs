@@ -67,6 +67,10 @@ pub(crate) fn run(
     limit: &Limit,
 ) -> anyhow::Result<Vec<String>> {
     let tests = list(step, executable, filter)?;
+    if tests.is_empty() && filter.is_empty() {
+        let failure = Failure::new(format!("the suite of `{}` has no tests", step.service()));
+        return Err(failure.hint("a suite is an integration test called `suite` with at least one `#[test]`").into());
+    }
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     let worker = || -> anyhow::Result<()> {

@@ -78,6 +78,18 @@ impl Pipeline {
                 }
             }
         }
+        for Workload { name, ports, .. } in &self.workloads {
+            if ports.is_empty() {
+                bail!(
+                    "workload `{name}` of pipeline `{service}` has no port and cannot be asked whether it is ready: add one"
+                );
+            }
+            for (index, port) in ports.iter().enumerate() {
+                if ports[..index].iter().any(|other| other.name == port.name) {
+                    bail!("workload `{name}` of pipeline `{service}` has two ports called `{}`", port.name);
+                }
+            }
+        }
         Ok(())
     }
 }

@@ -44,11 +44,11 @@ pub fn is_root() -> bool {
 }
 
 fn signal_until(mark: &str, signo: i32, limit: Duration, cancel: &Cancel) -> Vec<u32> {
-    let start = Instant::now();
+    let (start, pause) = (Instant::now(), Cancel::new());
     let mut told = Vec::new();
     loop {
         let left = find(mark);
-        if left.is_empty() || start.elapsed() > limit {
+        if left.is_empty() || start.elapsed() > limit || signo != libc::SIGKILL && cancel.is_kill() {
             return left;
         }
         for pid in &left {
@@ -58,7 +58,8 @@ fn signal_until(mark: &str, signo: i32, limit: Duration, cancel: &Cancel) -> Vec
                 signal(*pid, libc::SIGCONT);
             }
         }
-        cancel.wait(LOOK);
+        // Not on `cancel`: it may be raised already, and then no wait on it lasts.
+        pause.wait(LOOK);
     }
 }
 

@@ -16,12 +16,15 @@ use crate::lock;
 
 /// How long processes may hold the pipe, or just live, after their leader's end before they count as left behind.
 pub(crate) const DRAIN: Duration = Duration::from_millis(200);
+/// How long the pipe may stay open when the group is empty. Longer: a process that another thread of ours has just forked
+/// holds a copy of it until its exec, which takes its time on a busy machine.
+const ESCAPED: Duration = Duration::from_millis(500);
 /// How long output may keep coming after the leader's end, when a slow reader or an escaped process makes it last.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How long a killed group may take to be gone. Only a process that hangs in the kernel needs more.
 pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How long our own threads may take to end once there is nothing left to read or write.
-pub(crate) const JOIN_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const JOIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// State of one child, shared by its owner and its threads.
 pub(crate) struct Monitor {
@@ -39,6 +42,8 @@ pub(crate) struct State {
     pub(crate) cause: Option<io::Error>,
     /// Why output could not be read or logged.
     pub(crate) output_error: Option<io::Error>,
+    /// A reader was told to end before the pipe was closed: somebody holds it.
+    pub(crate) held: bool,
     readers: [Reader; 2],
     writer_open: bool,
 }
@@ -187,23 +192,23 @@ impl Monitor {
         true
     }
 
-    /// Waits until the group is empty and the pipes are closed. True: something outlived `since`, the end of what
-    /// should have been the last process, by more than [`DRAIN`].
-    pub(crate) fn leftovers(&self, since: Instant) -> bool {
+    /// Waits until the group is empty and the pipes are closed, `since` being the end of what should have been the last
+    /// process. False: it took too long.
+    pub(crate) fn tidy(&self, since: Instant) -> bool {
         let mut state = self.state();
         let mut pause = Duration::from_millis(1);
         loop {
             let alive = self.group.alive();
             if !alive && !state.readers.iter().any(|reader| reader.open) {
-                return false;
+                return true;
             }
             let now = Instant::now();
             let quiet = state.readers.iter().any(|reader| {
-                reader.open && reader.waiting.is_some_and(|waiting| now.duration_since(waiting.max(since)) >= DRAIN)
+                reader.open && reader.waiting.is_some_and(|waiting| now.duration_since(waiting.max(since)) >= ESCAPED)
             });
             let passed = now.duration_since(since);
             if quiet || (alive && passed >= DRAIN) || passed >= DRAIN_MAX {
-                return true;
+                return false;
             }
             state = self.sleep(state, pause);
             pause = (pause * 2).min(Duration::from_millis(20));

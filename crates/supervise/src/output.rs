@@ -215,6 +215,7 @@ fn read(
         let (ready, woken) = poll(pipe.as_fd(), libc::POLLIN, wake.as_fd())?;
         monitor.waits(pump, false);
         if !ready {
+            monitor.state().held = true;
             return Ok(());
         }
         let count = match pipe.read(&mut buffer) {
@@ -228,6 +229,7 @@ fn read(
         if woken {
             last_bytes = last_bytes.saturating_sub(count);
             if last_bytes == 0 {
+                monitor.state().held = true;
                 return Ok(());
             }
         }

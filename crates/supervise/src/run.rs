@@ -19,7 +19,8 @@ pub struct Output {
     pub tail: Vec<String>,
     /// From its start to its end.
     pub duration: Duration,
-    /// Processes outlived it by more than 200 ms, or held its output open as long, and those of its group were killed.
+    /// Processes of its group outlived it by more than 200 ms and were killed, or one that had left the group held its
+    /// output open for more than 500 ms.
     pub leaked: bool,
 }
 
@@ -27,7 +28,7 @@ impl Cmd {
     /// Starts the command and waits for its end; Ok only for exit status 0.
     ///
     /// A raised `cancel` or a passed deadline ends its whole group: TERM, grace, KILL. Processes that it leaves behind
-    /// get 200 ms to end, are killed then, and are reported as `leaked`.
+    /// get 200 ms to end, are killed then, and are reported as [`Output::leaked`].
     ///
     /// # Errors
     /// See [`CmdErrorKind`]. When `cancel` was raised before, nothing is started.

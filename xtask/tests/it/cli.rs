@@ -83,7 +83,8 @@ fn the_plan_tells_every_step_and_what_it_waits_for() {
         for step in own {
             for before in step["after"].as_array().unwrap().iter().filter_map(Value::as_str) {
                 let of_run = before.strip_prefix("run: ");
-                let there = of_run.is_some_and(|name| steps.iter().any(|s| s["service"].is_null() && s["name"] == name));
+                let there =
+                    of_run.is_some_and(|name| steps.iter().any(|s| s["service"].is_null() && s["name"] == name));
                 assert!(there || names.contains(before), "{service}: nothing is called `{before}`");
             }
         }
@@ -134,11 +135,12 @@ fn bytes_that_are_no_text_are_refused_in_words() {
         ask(tool(&target).args(arguments.iter().map(|argument| argument.to_os_string())))
     };
     let e2e = OsStr::new("e2e");
-    for arguments in [&[e2e, odd][..], &[e2e, OsStr::new("--jobs"), odd], &[odd], &[OsStr::new("audit"), odd]] {
+    for arguments in [&[e2e, odd][..], &[e2e, OsStr::new("--jobs"), odd], &[OsStr::new("audit"), odd]] {
         let answer = with(arguments).expect(2);
         answer.says(&["UTF-8"]);
         assert_eq!(answer.out, "");
     }
+    with(&[odd]).expect(2).says(&["unrecognized subcommand"]);
     let filter = [e2e, OsStr::new("--plan"), OsStr::new("gateway"), OsStr::new("--"), odd];
     with(&filter).expect(2).says(&["UTF-8"]);
 }

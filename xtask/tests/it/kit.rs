@@ -69,7 +69,9 @@ pub(crate) fn ask(command: Cmd) -> Answer {
             _ => panic!("{error}\n{err}"),
         },
     };
-    assert!(!err.contains("panicked at"), "the tool panicked: {err}");
+    // What a failed test printed is shown too, and set off.
+    let panicked = err.lines().any(|line| line.starts_with("thread '") && line.contains("panicked at"));
+    assert!(!panicked, "the tool panicked: {err}");
     Answer { code, out: String::from_utf8(out).expect("what the tool writes to stdout is text"), err }
 }
 
@@ -181,7 +183,8 @@ impl Real {
 
     /// The file that cargo locks while it builds programs: who holds it keeps the build from going on.
     pub(crate) fn hold_the_build(&self) -> File {
-        let profiles = folders(&self.target.join("e2e/build")).into_iter().map(|folder| folder.join("image/.cargo-lock"));
+        let profiles =
+            folders(&self.target.join("e2e/build")).into_iter().map(|folder| folder.join("image/.cargo-lock"));
         let locks: Vec<_> = profiles.filter(|path| path.is_file()).collect();
         assert_eq!(locks.len(), 1, "cargo locks the folder of a target and a profile: {locks:?}");
         let file = File::options().write(true).open(&locks[0]).unwrap();
@@ -197,7 +200,7 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 
 /// A target directory of the tests' own: the user's runs are not touched. What is built is shared with the real one, so
 /// that nothing is compiled a second time.
-fn home() -> &'static Path {
+pub(crate) fn home() -> &'static Path {
     static HOME: OnceLock<(PathBuf, File)> = OnceLock::new();
     let (path, _) = HOME.get_or_init(|| {
         let real = temporary().parent().expect("it lies in the target directory");

@@ -1,9 +1,11 @@
 //! A run, seen through what it leaves in its directory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use quick_xml::Reader;
+use quick_xml::events::Event;
 use serde_json::Value;
 
 use crate::kit::eventually;
@@ -43,7 +45,8 @@ impl Ran {
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
         let text = self.text();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let events = whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of the record is JSON"));
+        let events =
+            whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of the record is JSON"));
         events.filter(|event| event["kind"] == kind).collect()
     }
 
@@ -111,7 +114,8 @@ impl Ran {
         let running = commands.iter().filter(|command| {
             let line = command["line"].as_str().unwrap_or_default();
             // A number may be another process's by now, and a zombie has no words.
-            let words = fs::read(Path::new("/proc").join(command["pid"].to_string()).join("cmdline")).unwrap_or_default();
+            let words =
+                fs::read(Path::new("/proc").join(command["pid"].to_string()).join("cmdline")).unwrap_or_default();
             let words: Vec<_> = words.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
             words.len() > 1 && words[1..].iter().all(|word| line.contains(&*String::from_utf8_lossy(word)))
         });
@@ -121,4 +125,64 @@ impl Ran {
 
 fn number(value: &Value) -> u32 {
     value.as_u64().and_then(|number| u32::try_from(number).ok()).expect("a process id")
+}
+
+/// A case of `junit.xml`.
+pub(crate) struct Case {
+    pub(crate) suite: String,
+    pub(crate) name: String,
+    /// The element that says how it ended, unless it passed.
+    pub(crate) outcome: Option<String>,
+}
+
+/// Reads `junit.xml`, and asserts that it is well-formed and that its numbers are those of its cases.
+#[track_caller]
+pub(crate) fn junit(text: &str) -> Vec<Case> {
+    let mut reader = Reader::from_str(text);
+    let (mut open, mut cases, mut told) = (Vec::new(), Vec::<Case>::new(), BTreeMap::new());
+    let mut suite = String::new();
+    loop {
+        let event =
+            reader.read_event().unwrap_or_else(|error| panic!("junit.xml is not well-formed ({error}): {text}"));
+        let (element, opens) = match &event {
+            Event::Start(element) => (element, true),
+            Event::Empty(element) => (element, false),
+            Event::End(_) => {
+                open.pop();
+                continue;
+            }
+            Event::Eof => break,
+            _ => continue,
+        };
+        let name = element.name().as_ref().to_owned();
+        let attribute = |wanted: &str| {
+            let found = element.attributes().map(|one| one.expect("attributes are well-formed"));
+            let found = found.into_iter().find(|one| one.key.as_ref() == wanted);
+            found.map(|one| one.value.into_owned()).unwrap_or_default()
+        };
+        let number = |wanted: &str| attribute(wanted).parse::<usize>().expect("a number");
+        match name.as_str() {
+            "testsuites" => drop(told.insert(None, ["tests", "failures", "errors"].map(number))),
+            "testsuite" => {
+                suite = attribute("name");
+                told.insert(Some(suite.clone()), ["tests", "failures", "errors"].map(number));
+            }
+            "testcase" => cases.push(Case { suite: suite.clone(), name: attribute("name"), outcome: None }),
+            "failure" | "error" | "skipped" => {
+                assert_eq!(open.last().map(String::as_str), Some("testcase"), "{text}");
+                cases.last_mut().expect("it is in a case").outcome = Some(name.clone());
+            }
+            _ => {}
+        }
+        if opens {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty() && told.contains_key(&None), "junit.xml stops before its end: {text}");
+    for (suite, numbers) in told {
+        let of: Vec<_> = cases.iter().filter(|case| suite.as_ref().is_none_or(|name| *name == case.suite)).collect();
+        let with = |outcome: &str| of.iter().filter(|case| case.outcome.as_deref() == Some(outcome)).count();
+        assert_eq!(numbers, [of.len(), with("failure"), with("error")], "{suite:?}: {text}");
+    }
+    cases
 }

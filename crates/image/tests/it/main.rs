@@ -4,4 +4,5 @@ mod builds;
 mod engines;
 mod kit;
 mod loads;
+mod nodes;
 mod tags;

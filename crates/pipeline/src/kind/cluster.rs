@@ -215,6 +215,59 @@ fn parse_inspected(name: &str, json: &[u8]) -> anyhow::Result<Cluster> {
     Ok(Cluster { name: name.to_owned(), nodes, host_ports })
 }
 
+/// Writes the kubeconfig of a cluster that exists, and describes it.
+///
+/// # Errors
+/// If there is no such cluster, it does not run, or its kubeconfig leads anywhere but to its own node.
+pub(super) fn adopt(tools: &Tools, name: &str) -> anyhow::Result<Cluster> {
+    let output = tools
+        .kind()
+        .args(["get", "kubeconfig", "--name", name])
+        .capture_stdout()
+        .deadline(ASK_LIMIT)
+        .run(tools.cancel());
+    let output = output.map_err(|error| {
+        let said =
+            error.tail.iter().find_map(|line| line.strip_prefix("ERROR: ")).unwrap_or("it does not say why").to_owned();
+        anyhow::Error::new(error)
+            .context(format!("the cluster `{name}` cannot be used: {said}; `kind get clusters` lists those that exist"))
+    })?;
+    write_atomically(&tools.kubeconfig, 0o600, &output.stdout)?;
+    let cluster = inspect(tools, name)?;
+    let kubeconfig = String::from_utf8_lossy(&output.stdout).into_owned();
+    check_server(&kubeconfig, &cluster)?;
+    Ok(cluster)
+}
+
+/// That the server of a kubeconfig is the port by which the cluster's own node can be reached.
+fn check_server(kubeconfig: &str, cluster: &Cluster) -> anyhow::Result<()> {
+    let server = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap_or("(none)");
+    let published = cluster.host_ports.get(&6443);
+    let matches = published.is_some_and(|port| server.ends_with(&format!(":{port}")));
+    let published = published.map_or_else(|| "no port".to_owned(), |port| format!("port {port}"));
+    anyhow::ensure!(
+        matches,
+        "the kubeconfig of the cluster `{}` points to {server}, but its node has {published}: it is not used, since that may be another cluster",
+        cluster.name
+    );
+    Ok(())
+}
+
+/// Deletes a namespace of a cluster with everything in it; it is no error if there is none.
+///
+/// # Errors
+/// If it is still there after some time, or the cluster does not answer.
+pub(crate) fn delete_namespace(name: &str, kubeconfig: &Path) -> anyhow::Result<()> {
+    let command =
+        Cmd::new("kubectl").env("KUBERC", "off").arg("--kubeconfig").arg(kubeconfig.as_os_str()).arg("--cache-dir");
+    let command = command.arg(kubeconfig.with_file_name("kubectl").into_os_string());
+    let command = command.args(["delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout", "90s"]);
+    command.deadline(DELETE_LIMIT + Duration::from_secs(10)).run(&Cancel::new()).map(drop).map_err(|error| {
+        let said = error.tail.last().cloned().unwrap_or_default();
+        anyhow::Error::new(error).context(said)
+    })
+}
+
 /// Deletes a cluster with everything of it; it is no error if there is none.
 ///
 /// # Errors
@@ -291,6 +344,16 @@ mod tests {
         assert_eq!(mappings.len(), 2);
         assert!(mappings.iter().all(|m| m["hostPort"] == -1 && m["listenAddress"] == "127.0.0.1"));
         assert_eq!(config["nodes"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_kubeconfig_that_points_elsewhere_is_refused() {
+        let cluster = Cluster { name: "n".to_owned(), nodes: Vec::new(), host_ports: BTreeMap::from([(6443, 46189)]) };
+        let kubeconfig = |server: &str| format!("clusters:\n- cluster:\n    server: {server}\n  name: kind-n\n");
+        check_server(&kubeconfig("https://127.0.0.1:46189"), &cluster).unwrap();
+        let error = check_server(&kubeconfig("https://10.0.0.7:6443"), &cluster).unwrap_err().to_string();
+        assert!(error.contains("points to https://10.0.0.7:6443, but its node has port 46189"), "{error}");
+        assert!(check_server("", &cluster).is_err());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) struct Dead {
 }
 
 impl Dead {
-    fn because(cause: String, hint: &str) -> Dead {
+    pub(super) fn because(cause: String, hint: &str) -> Dead {
         Dead { failure: Failure::new(cause).hint(hint), log_of: None }
     }
 
@@ -248,3 +248,6 @@ pub(super) fn fallen(name: &str, pod: &str, restarts: u32, view: &View) -> Optio
         .map_or_else(|| "for a reason that is not known".to_owned(), |end| format!("{} ({})", ending(end), end.reason));
     Some(Dead::because(format!("`{name}` ended by itself: {how}"), hint).with_log(pod, fallen))
 }
+
+#[cfg(test)]
+mod tests;

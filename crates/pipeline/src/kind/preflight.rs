@@ -111,3 +111,29 @@ fn available_mib() -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_short_is_said_with_what_mends_it() {
+        assert_eq!(shortages(4, Some(20_000), Some(512), Some(524_288)), [""; 0]);
+        assert_eq!(shortages(4, None, None, None), [""; 0], "what cannot be read is not in the way");
+        let memory = shortages(4, Some(3_000), None, None);
+        assert!(memory[0].contains("need about 5200 MiB of memory and 3000 are free"), "{memory:?}");
+        let instances = shortages(4, None, Some(128), None);
+        assert!(
+            instances[0].contains("a user may have 128: `sudo sysctl fs.inotify.max_user_instances=512`"),
+            "{instances:?}"
+        );
+        let watches = shortages(4, None, None, Some(8192));
+        assert!(watches[0].contains("sudo sysctl fs.inotify.max_user_watches=524288"), "{watches:?}");
+    }
+
+    #[test]
+    fn an_engine_that_nobody_drives_is_refused_with_those_that_are() {
+        let error = provider(None, Some("nerdctl")).unwrap_err();
+        assert!(error.contains("KIND_EXPERIMENTAL_PROVIDER") && error.contains("`podman` or `docker`"), "{error}");
+    }
+}

@@ -154,7 +154,14 @@ impl Place for LocalPlace {
                 .map(|thread| thread.join().map_err(crate::step::panicked)?)
                 .collect::<anyhow::Result<Vec<_>>>()
         })?;
-        ready::wait(step, workloads, &instances, self.ready_within, |workload| self.exited(workload))?;
+        ready::wait(
+            step,
+            workloads,
+            &instances,
+            self.ready_within,
+            |workload| self.exited(workload),
+            |workload| self.run.log(&self.service, workload),
+        )?;
         Ok(instances)
     }
 

@@ -1,5 +1,6 @@
 //! Waits until every workload of a place is ready, or one cannot become so.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Failure;
@@ -21,6 +22,7 @@ pub(super) fn wait(
     instances: &[Instance],
     limit: Duration,
     exited: impl Fn(&str) -> Option<Failure>,
+    log: impl Fn(&str) -> anyhow::Result<PathBuf>,
 ) -> anyhow::Result<()> {
     let start = step.recorder().elapsed();
     let mut pending: Vec<_> =
@@ -56,7 +58,10 @@ pub(super) fn wait(
                 limit.as_secs(),
                 deployable.workload.ready_path()
             ));
+            let log = log(&instance.workload)?;
             return Err(failure
+                .evidence(supervise::tail_of(&log))
+                .log(log)
                 .hint("the log of the workload says what it waits for; `--ready-within SECONDS` gives it longer")
                 .into());
         }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use pipeline::Pipeline;
-use pipeline::event::{Event, Record, StepOutcome, Verdict};
+use pipeline::event::{Event, Phase, Record, StepOutcome, Verdict};
 use pipeline::plan::plan;
 use supervise::Cancel;
 
@@ -120,5 +120,25 @@ fn an_interrupted_build_leaves_no_compiler_behind() {
     assert_eq!(running_below(&build), Vec::<u32>::new());
     let step = ran.steps().into_iter().find(|step| step.name == "build the programs").unwrap();
     assert_eq!(step.outcome, StepOutcome::Cancelled, "it did not fail by itself");
+    ran.nothing_left();
+}
+
+#[test]
+fn a_second_interrupt_does_not_wait_for_a_service_that_does_not_go() {
+    let scene = Scene::new();
+    let cancel = Cancel::new();
+    let inner = cancel.clone();
+    let config = scene.config(vec![bare("deaf", "deaf").suite("suite-hang")]);
+    let ran = start(&config, &cancel, move |record| match &record.event {
+        Event::CommandStarted { line, .. } if line.contains("--exact hangs") => inner.signal(SIGINT),
+        Event::StepStarted { phase: Phase::Teardown, .. } => inner.signal(SIGTERM),
+        _ => {}
+    });
+    let ran = ran.unwrap();
+    assert_eq!(ran.outcome.exit_code, 130, "the first signal counts: {}", ran.text());
+    let teardown = ran.steps().into_iter().find(|step| step.phase == Phase::Teardown).unwrap();
+    let time = |seq: u64| ran.records[usize::try_from(seq).unwrap()].us;
+    let took = time(teardown.ended) - time(teardown.started);
+    assert!(took < 4_000_000, "a service that is deaf has 5 s to go, unless nobody wants to wait: {took} µs");
     ran.nothing_left();
 }

@@ -70,7 +70,7 @@ fn a_killed_run_is_removed_and_one_in_progress_is_not_touched() {
         cancel.signal(2);
         let ran = run.join().unwrap().unwrap();
         killing.unwrap();
-        assert!(version.unwrap().contains(&busy) && work && processes >= 2, "the run in progress lost something");
+        assert!(version.unwrap().contains(&busy) && work && processes == 2, "the run in progress lost something");
         ran
     });
     assert_eq!(ran.outcome.verdict, Verdict::Interrupted);
@@ -83,7 +83,8 @@ fn killed_at_each_point(scene: &Scene, busy: &str) {
         (r#""kind":"run_started""#, 0),
         (r#""kind":"loaded""#, 0),
         (r#""kind":"deployed""#, 1),
-        ("--exact hangs", 2),
+        // The test itself may have ended: nobody reads what it prints any more.
+        ("--exact hangs", 1),
         (r#""kind":"removed""#, 0),
     ] {
         let suite = if kill_at == "--exact hangs" { "suite-hang" } else { "suite-green" };

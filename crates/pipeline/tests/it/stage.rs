@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use image::{BuiltImage, Held, Holder, LoadedImage, Transfer};
-use pipeline::event::{Event, Record};
+use pipeline::event::{Event, LinkVerdict, Record};
 use pipeline::local::Local;
-use pipeline::platform::{Sight, Site};
+use pipeline::platform::{Seen, Sight, Site};
 use pipeline::{Deployable, Failure, Instance, Place, Platform, Step, Workload};
 
 use crate::kit::{PATIENCE, lock};
@@ -46,6 +46,8 @@ pub(crate) struct Ground {
     pub(crate) workload: String,
     pub(crate) reference: String,
     pub(crate) secrets: BTreeMap<String, String>,
+    /// The platform cannot look at what runs.
+    pub(crate) blind: bool,
     /// What was started; whoever acts at [`When::Started`] may change it.
     pub(crate) instances: Vec<Instance>,
 }
@@ -200,6 +202,14 @@ impl Place for StagePlace {
 
     fn look(&self, instance: &Instance, image: &LoadedImage) -> Sight {
         self.now(When::Look);
+        if self.stage.ground(&self.service).blind {
+            let unseen = || Seen {
+                verdict: LinkVerdict::Unchecked,
+                expected: String::new(),
+                found: "it cannot be seen from here".to_owned(),
+            };
+            return Sight { place_to_container: unseen(), container_to_process: unseen() };
+        }
         self.place.look(instance, image)
     }
 

@@ -106,6 +106,8 @@ fn while_it_runs() -> Vec<Kind> {
         kind("swapped-on-place", When::Started, proof(Link::ImageToPlace), |ground| {
             tamper::swap(ground, "dev.e2e.dirty", "maybe");
         }),
+        // The image of another service, complete and right, under this one's tag.
+        kind("anothers-image", When::Started, proof(Link::ImageToPlace), |ground| tamper::give(ground, "aged")),
         kind("forged-label", When::Started, proof(Link::ImageToPlace), |ground| {
             tamper::swap(ground, "dev.e2e.source-fingerprint", &format!("sha256:{}", "1".repeat(64)));
         }),
@@ -298,6 +300,18 @@ fn two_hundred_looks_at_what_is_right_raise_no_alarm() {
     let before = proofs.iter().filter(|(_, moment, _)| *moment == Moment::BeforeTests).count();
     assert_eq!((before, proofs.len()), (6 * LOOKS, 9 * LOOKS));
     assert!(proofs.iter().all(|(_, _, verdict)| *verdict == LinkVerdict::Holds));
+}
+
+#[test]
+fn a_link_that_cannot_be_seen_is_never_said_to_hold() {
+    let (scene, stage) = (Scene::new(), Stage::new());
+    stage.act("blind", |when, ground| ground.blind |= when == When::Prepare);
+    let ran = start(&scene.config_on(Arc::new(stage), vec![app("blind", "ok")]), &Cancel::new(), |_| {}).unwrap();
+    ran.passed("blind");
+    for (link, _, verdict) in ran.proofs("blind") {
+        let unseen = matches!(link, Link::PlaceToContainer | Link::ContainerToProcess);
+        assert_eq!(verdict, if unseen { LinkVerdict::Unchecked } else { LinkVerdict::Holds }, "{link:?}");
+    }
 }
 
 #[test]
