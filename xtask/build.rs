@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs, io};
 
-#[expect(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
 fn main() -> io::Result<()> {
     let manifest = fs::read_to_string("Cargo.toml")?;
     let mut list = String::from("vec![\n");

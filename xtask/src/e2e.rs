@@ -33,6 +33,9 @@ pub(crate) fn run(flags: &E2e) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let pipelines = services::select(&flags.services, flags.all)?;
+    if let (Platform::Local, Some(flag)) = (flags.platform, flags.kind.given()) {
+        return Err(Usage(format!("`{flag}` is for clusters: add `--platform kind`, or leave it out")).into());
+    }
     let platform = platform(flags);
     if flags.plan {
         print(&plan::text(&pipelines, platform.name(), flags.format == Format::Json)?)?;

@@ -107,6 +107,21 @@ pub(crate) struct KindFlags {
     pub(crate) creating: Option<u16>,
 }
 
+impl KindFlags {
+    /// The first of these flags that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--provider", self.provider.is_some()),
+            ("--node-image", self.node_image.is_some()),
+            ("--workers", self.workers > 0),
+            ("--shared-cluster", self.shared_cluster),
+            ("--reuse", self.reuse.is_some()),
+            ("--creating", self.creating.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Provider {
     Docker,

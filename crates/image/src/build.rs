@@ -21,7 +21,7 @@ use crate::layer::Tree;
 use crate::oci::{self, Config, Content, Empty, Execution, History, Manifest, RootFs};
 use crate::recipe::AssetContent;
 use crate::tag::broken_component;
-use crate::{BlobStore, BuiltImage, Digest, ImageTag, Recipe};
+use crate::{BlobStore, BuiltImage, Digest, ImageTag, Recipe, Source};
 
 /// The time of everything in an image (SOURCE_DATE_EPOCH 0, <https://reproducible-builds.org/specs/source-date-epoch/>).
 const CREATED: &str = "1970-01-01T00:00:00Z";
@@ -66,7 +66,8 @@ impl Assembly<'_> {
         let environment = self.environment()?;
         self.base()?;
         self.files()?;
-        let (executable, architecture) = self.executable()?;
+        let path = executable_path(recipe.service);
+        let (executable, architecture) = self.executable(path.clone())?;
 
         let config = serde_json::to_vec(&Config {
             created: CREATED.to_owned(),
@@ -76,9 +77,9 @@ impl Assembly<'_> {
                 user: format!("{}:{}", recipe.user.0, recipe.user.1),
                 exposed_ports: recipe.ports.iter().map(|port| (format!("{port}/tcp"), Empty {})).collect(),
                 env: environment,
-                entrypoint: vec![executable.path.clone()],
+                entrypoint: vec![path],
                 working_dir: "/".to_owned(),
-                labels: self.labels(&tag),
+                labels: labels(recipe.service, &tag, &recipe.program.source),
             },
             rootfs: RootFs {
                 kind: "layers".to_owned(),
@@ -158,7 +159,7 @@ impl Assembly<'_> {
 
     /// The program, with the section that says what it was built from. It is hashed while it is packed: the file may have been
     /// replaced since it was built.
-    fn executable(&mut self) -> anyhow::Result<(Executable, &'static str)> {
+    fn executable(&mut self, path: String) -> anyhow::Result<(Executable, &'static str)> {
         let program = self.recipe.program;
         let what = || format!("pack `{}`", program.path.display());
         let (file, size) = open(&program.path)?;
@@ -182,7 +183,6 @@ impl Assembly<'_> {
         original.read_exact(&mut header).with_context(what)?;
         let total = size + added.tail.len() as u64;
         let mut packed = Tee::new(Cursor::new(added.header).chain(&mut original).chain(Cursor::new(added.tail)));
-        let path = executable_path(self.recipe.service);
         let mut tree = Tree::default();
         tree.file(&path, 0o755, total, &mut packed)?;
         self.layer(tree, "executable")?;
@@ -193,7 +193,7 @@ impl Assembly<'_> {
         }
         let layer = self.layers.last().context("the layer of the executable is missing")?.blob();
         let offset = self.offset(layer, &path)?;
-        Ok((Executable { path, digest, layer: layer.digest, offset, size: total }, architecture))
+        Ok((Executable::Packed { path, digest, layer: layer.digest, offset, size: total }, architecture))
     }
 
     /// What adds the section to the program, and the processor that it is for.
@@ -256,21 +256,21 @@ impl Assembly<'_> {
         }
         Ok(environment)
     }
+}
 
-    fn labels(&self, tag: &ImageTag) -> BTreeMap<String, String> {
-        let source = &self.recipe.program.source;
-        let mut labels = BTreeMap::from([
-            ("org.opencontainers.image.created".to_owned(), CREATED.to_owned()),
-            ("dev.e2e.service".to_owned(), self.recipe.service.to_owned()),
-            ("dev.e2e.consumer".to_owned(), tag.consumer().to_owned()),
-            ("dev.e2e.source-fingerprint".to_owned(), source.fingerprint.to_string()),
-            ("dev.e2e.dirty".to_owned(), source.dirty.to_string()),
-        ]);
-        if let Some(revision) = &source.revision {
-            labels.insert("org.opencontainers.image.revision".to_owned(), revision.clone());
-        }
-        labels
+/// The labels of every image.
+pub(crate) fn labels(service: &str, tag: &ImageTag, source: &Source) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        ("org.opencontainers.image.created".to_owned(), CREATED.to_owned()),
+        ("dev.e2e.service".to_owned(), service.to_owned()),
+        ("dev.e2e.consumer".to_owned(), tag.consumer().to_owned()),
+        ("dev.e2e.source-fingerprint".to_owned(), source.fingerprint.to_string()),
+        ("dev.e2e.dirty".to_owned(), source.dirty.to_string()),
+    ]);
+    if let Some(revision) = &source.revision {
+        labels.insert("org.opencontainers.image.revision".to_owned(), revision.clone());
     }
+    labels
 }
 
 fn executable_path(service: &str) -> String {

@@ -1,4 +1,5 @@
-//! Phase 1's result: an image that was built, which only [`build`](crate::build) makes.
+//! Phase 1's result: an image that was built, which only [`build`](crate::build) and
+//! [`ContainerfileBuild`](crate::ContainerfileBuild) make.
 
 use std::os::unix::fs::FileExt;
 
@@ -45,15 +46,22 @@ impl Descriptor {
     }
 }
 
-/// The executable, in the layer that holds it.
+/// The executable that the image is started with.
 #[derive(Debug)]
-pub(crate) struct Executable {
-    pub(crate) path: String,
-    pub(crate) digest: Digest,
-    pub(crate) layer: Digest,
-    /// Where its bytes begin in the layer.
-    pub(crate) offset: u64,
-    pub(crate) size: u64,
+pub(crate) enum Executable {
+    /// Packed here, with the section [`SECTION`].
+    Packed {
+        path: String,
+        digest: Digest,
+        layer: Digest,
+        /// Where its bytes begin in the layer.
+        offset: u64,
+        size: u64,
+    },
+    /// Found in an image that an engine built.
+    Found { path: String, digest: Digest },
+    /// It cannot be told, for this reason.
+    Unknown(String),
 }
 
 /// What the executable says of itself, in the section [`SECTION`].
@@ -96,26 +104,40 @@ impl BuiltImage {
     }
 
     /// sha256 of the executable as it is in the image, which is what runs.
-    pub fn executable_digest(&self) -> Digest {
-        self.executable.digest
+    ///
+    /// # Errors
+    /// Why it cannot be told, for an image that an engine built.
+    pub fn executable_digest(&self) -> Result<Digest, &str> {
+        match &self.executable {
+            Executable::Packed { digest, .. } | Executable::Found { digest, .. } => Ok(*digest),
+            Executable::Unknown(why) => Err(why),
+        }
     }
 
     /// Absolute path of the executable in the image.
-    pub fn executable_path(&self) -> &str {
-        &self.executable.path
+    ///
+    /// # Errors
+    /// As [`BuiltImage::executable_digest`].
+    pub fn executable_path(&self) -> Result<&str, &str> {
+        match &self.executable {
+            Executable::Packed { path, .. } | Executable::Found { path, .. } => Ok(path),
+            Executable::Unknown(why) => Err(why),
+        }
     }
 
-    /// The source fingerprint that the executable in the image carries, read from the blob.
+    /// The source fingerprint that the executable in the image carries, read from the blob; none in an image that an engine
+    /// built, whose executable is not ours to write to.
     ///
     /// # Errors
     /// If the blob or the section cannot be read.
-    pub fn executable_fingerprint(&self) -> anyhow::Result<Digest> {
-        let what = || format!("read the section `{SECTION}` of `{}` in `{}`", self.executable.path, self.reference());
-        let blob = self.blobs.reader(&self.executable.layer).with_context(what)?;
-        let read = |buffer: &mut [u8], at: u64| blob.read_exact_at(buffer, self.executable.offset.saturating_add(at));
-        let section = elf::section(&read, self.executable.size, SECTION).with_context(what)?;
+    pub fn executable_fingerprint(&self) -> anyhow::Result<Option<Digest>> {
+        let Executable::Packed { path, layer, offset, size, .. } = &self.executable else { return Ok(None) };
+        let what = || format!("read the section `{SECTION}` of `{path}` in `{}`", self.reference());
+        let blob = self.blobs.reader(layer).with_context(what)?;
+        let read = |buffer: &mut [u8], at: u64| blob.read_exact_at(buffer, offset.saturating_add(at));
+        let section = elf::section(&read, *size, SECTION).with_context(what)?;
         let section = section.context("there is no such section").with_context(what)?;
-        Ok(serde_json::from_slice::<SourceRecord>(&section).with_context(what)?.fingerprint)
+        Ok(Some(serde_json::from_slice::<SourceRecord>(&section).with_context(what)?.fingerprint))
     }
 
     /// What it was built from.

@@ -135,6 +135,12 @@ pub struct SourceNow {
     pub changed: Vec<String>,
 }
 
+/// The commit that is checked out in a workspace, and whether the workspace differs from it.
+pub(crate) fn revision(workspace: &Path, cancel: &Cancel) -> anyhow::Result<(Option<String>, bool)> {
+    let checkout = checkout::Checkout::open(workspace, &[], cancel, None)?;
+    Ok((checkout.read_head(), checkout.is_dirty()))
+}
+
 impl CargoBuild {
     /// Builds the programs from the source as it is now, and puts a copy of each into `out_dir`, named like its package.
     /// No other build writes to those copies. Cargo's output is appended to `log`. A build that runs in the same target

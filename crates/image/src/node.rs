@@ -7,10 +7,11 @@
 //! Only `ctr` without flags that changed their meaning between containerd versions is used, and only what POSIX has of the
 //! shell, so that it does not matter who made the node's image.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -63,20 +64,37 @@ impl BuiltImage {
 #[derive(Debug)]
 pub struct NodeStore {
     engine: Cmd,
-    nodes: Vec<String>,
+    nodes: Vec<Node>,
     cancel: Cancel,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: String,
+    /// What it had when it was last asked. If it has lost some of it since, it says so when an image wants it.
+    known: Mutex<Option<Known>>,
+    /// What it said of an image after it had taken it in, by reference, for whoever asks next.
+    said: Mutex<HashMap<String, Held>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    blobs: HashSet<Digest>,
+    /// How its kubelet has images unpacked; `ctr` would take its own default.
+    snapshotter: String,
 }
 
 impl NodeStore {
     /// The nodes of these names, which are containers of an engine (`podman`, `docker`): `engine` is its command without
     /// arguments. `cancel` ends whatever is under way.
     pub fn new(engine: Cmd, nodes: Vec<String>, cancel: Cancel) -> NodeStore {
-        NodeStore { engine, nodes, cancel }
+        let nodes = nodes.into_iter().map(|name| Node { name, known: Mutex::default(), said: Mutex::default() });
+        NodeStore { engine, nodes: nodes.collect(), cancel }
     }
 
     fn shell(
         &self,
-        node: &str,
+        node: &Node,
         script: &str,
         arguments: &[&str],
         stdin: Option<PipeReader>,
@@ -86,51 +104,65 @@ impl NodeStore {
             Some(stdin) => command.arg("-i").stdin_file(File::from(OwnedFd::from(stdin))).deadline(SEND_LIMIT),
             None => command.deadline(ASK_LIMIT),
         };
-        let command = command.args([node, "sh", "-c", script, "sh"]).args(arguments).capture_stdout();
+        let command = command.args([&node.name, "sh", "-c", script, "sh"]).args(arguments).capture_stdout();
         command.run(&self.cancel)
     }
 
     /// Does something with every node, at the same time.
-    fn each<T: Send>(&self, work: impl Fn(&str) -> anyhow::Result<T> + Sync) -> anyhow::Result<Vec<T>> {
+    fn each<T: Send>(&self, work: impl Fn(&Node) -> anyhow::Result<T> + Sync) -> anyhow::Result<Vec<T>> {
         thread::scope(|scope| {
             let work = &work;
             let threads: Vec<_> = self.nodes.iter().map(|node| scope.spawn(move || work(node))).collect();
             let results = self.nodes.iter().zip(threads).map(|(node, thread)| {
                 let result = thread.join().map_err(|_| anyhow!("the thread for it panicked")).flatten();
                 // Who reports the error has named them all.
-                if self.nodes.len() == 1 { result } else { result.with_context(|| format!("node `{node}`")) }
+                if self.nodes.len() == 1 { result } else { result.with_context(|| format!("node `{}`", node.name)) }
             });
             results.collect()
         })
     }
 
-    fn send(&self, node: &str, image: &BuiltImage) -> anyhow::Result<Transfer> {
+    fn known(&self, node: &Node) -> anyhow::Result<Known> {
+        // Held while it is asked: whoever loads the next image waits for the same answer.
+        let mut known = lock(&node.known);
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
         let listed = self.shell(node, LIST, &[], None).map_err(explain).context("ask which blobs it has")?;
-        let (has, snapshotter) = parse_list(&String::from_utf8_lossy(&listed.stdout));
-        match self.import(node, image, &snapshotter, &has) {
-            Ok((transfer, None)) => return Ok(transfer),
-            // Blobs that it had a moment ago are gone (its garbage collector): everything goes over.
-            Ok((Transfer { blobs_skipped: 1.., .. }, Some(_))) => {}
-            Ok((_, Some(fault))) => bail!(fault),
-            Err(error) if lacks_blob(&error) && !has.is_empty() => {}
-            Err(error) => return Err(error),
-        }
-        match self.import(node, image, &snapshotter, &HashSet::new())? {
-            (transfer, None) => Ok(transfer),
-            (_, Some(fault)) => bail!(fault),
-        }
+        Ok(known.insert(Known::parse(&String::from_utf8_lossy(&listed.stdout))).clone())
     }
 
-    /// Sends the image without some blobs, and tells what is wrong with what the node then has.
+    fn send(&self, node: &Node, image: &BuiltImage) -> anyhow::Result<Transfer> {
+        let Known { blobs, snapshotter } = self.known(node)?;
+        let (transfer, held) = match self.import(node, image, &snapshotter, &blobs) {
+            // Blobs that it had are gone (its garbage collector): everything goes over.
+            Err(error) if !blobs.is_empty() && lacks_blob(&error) => {
+                *lock(&node.known) = None;
+                self.import(node, image, &snapshotter, &HashSet::new())?
+            }
+            Ok((Transfer { blobs_skipped: 1.., .. }, Held { complete: Err(_), .. })) => {
+                *lock(&node.known) = None;
+                self.import(node, image, &snapshotter, &HashSet::new())?
+            }
+            imported => imported?,
+        };
+        if let (Ok(()), Some(known)) = (&held.complete, &mut *lock(&node.known)) {
+            known.blobs.extend(image.all_blobs().iter().map(|blob| blob.digest));
+        }
+        lock(&node.said).insert(image.reference().to_owned(), held);
+        Ok(transfer)
+    }
+
+    /// Sends the image without some blobs, and lets the node say what it then has.
     fn import(
         &self,
-        node: &str,
+        node: &Node,
         image: &BuiltImage,
         snapshotter: &str,
         skip: &HashSet<Digest>,
-    ) -> anyhow::Result<(Transfer, Option<String>)> {
+    ) -> anyhow::Result<(Transfer, Held)> {
         let (reader, writer) = io::pipe().context("make a pipe")?;
-        let script = format!("{IMPORT}{NAMES}");
+        let script = format!("{IMPORT}{NAMES}{CONTENT}");
         thread::scope(|scope| {
             let writing = scope.spawn(move || image.write_stream(writer, skip));
             let ran = self.shell(node, &script, &[snapshotter, image.reference()], Some(reader));
@@ -141,23 +173,15 @@ impl NodeStore {
                 (Err(error), Err(wrote)) if !is_broken_pipe(wrote) => bail!("{wrote:#} ({error})"),
                 (Err(error), _) => return Err(explain(error)),
             };
-            let transfer = wrote?;
-            let fault = match parse_names(&String::from_utf8_lossy(&output.stdout), image.reference()) {
-                Some((digest, complete)) if digest == image.manifest_digest() => complete.err(),
-                Some((digest, _)) => Some(format!("it holds {digest} after {} was sent", image.manifest_digest())),
-                None => Some("it took the image, but has none of this name".to_owned()),
-            };
-            Ok((transfer, fault))
+            Ok((wrote?, parse_held(&String::from_utf8_lossy(&output.stdout), image.reference())?))
         })
     }
 }
 
 impl Holder for NodeStore {
     fn describe(&self) -> String {
-        match self.nodes.as_slice() {
-            [node] => format!("node `{node}`"),
-            nodes => format!("nodes `{}`", nodes.join("`, `")),
-        }
+        let names: Vec<_> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        format!("node{} `{}`", if names.len() == 1 { "" } else { "s" }, names.join("`, `"))
     }
 
     fn receive(&self, image: &BuiltImage) -> anyhow::Result<Transfer> {
@@ -172,6 +196,10 @@ impl Holder for NodeStore {
     fn held(&self, reference: &str) -> anyhow::Result<Held> {
         let script = format!("{NAMES}{CONTENT}");
         let mut all = self.each(|node| {
+            // What it said in the command that took the image in was read from its store as well, and just now.
+            if let Some(held) = lock(&node.said).remove(reference) {
+                return Ok(held);
+            }
             let output = self.shell(node, &script, &[reference], None).map_err(explain)?;
             parse_held(&String::from_utf8_lossy(&output.stdout), reference)
         })?;
@@ -180,7 +208,7 @@ impl Holder for NodeStore {
         let differing = all.iter().position(|held| held.complete.is_err() || *held != first);
         let mut held = differing.map_or(first, |index| all.swap_remove(index));
         if let (Err(why), Some(index), true) = (&mut held.complete, differing, self.nodes.len() > 1) {
-            *why = format!("node `{}`: {why}", self.nodes[index]);
+            *why = format!("node `{}`: {why}", self.nodes[index].name);
         }
         Ok(held)
     }
@@ -209,12 +237,21 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(cause).any(|kind| kind == io::ErrorKind::BrokenPipe)
 }
 
-/// The blobs that a node has, and its snapshotter.
-fn parse_list(text: &str) -> (HashSet<Digest>, String) {
-    // The first snapshotter in the dump is that of the images (all versions name their tables so that it comes first).
-    let snapshotter = text.lines().find_map(|line| line.strip_prefix("snapshotter "));
-    let snapshotter = snapshotter.and_then(|names| names.split_whitespace().next()).unwrap_or_default();
-    (text.lines().filter_map(|line| line.parse().ok()).collect(), snapshotter.to_owned())
+impl Known {
+    fn parse(text: &str) -> Known {
+        // The first snapshotter in the dump is that of the images (all versions name their tables so that it comes first).
+        let snapshotter = text.lines().find_map(|line| line.strip_prefix("snapshotter "));
+        let snapshotter = snapshotter.and_then(|names| names.split_whitespace().next()).unwrap_or_default();
+        Known {
+            blobs: text.lines().filter_map(|line| line.parse().ok()).collect(),
+            snapshotter: snapshotter.to_owned(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic left there is at most an answer too few.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The manifest under a reference, and whether all of it is there, under this name and the one with the digest.
@@ -265,9 +302,9 @@ mod tests {
     #[test]
     fn what_a_node_has_is_read_from_its_lists() {
         let (blob, other) = (Digest::of("a"), Digest::of("b"));
-        let (has, snapshotter) = parse_list(&format!("{blob}\n{other}\nsnapshotter overlayfs other\n"));
-        assert_eq!((has, snapshotter.as_str()), (HashSet::from([blob, other]), "overlayfs"));
-        assert_eq!(parse_list("snapshotter \n"), (HashSet::new(), String::new()));
+        let known = Known::parse(&format!("{blob}\n{other}\nsnapshotter overlayfs other\n"));
+        assert_eq!(known, Known { blobs: HashSet::from([blob, other]), snapshotter: "overlayfs".to_owned() });
+        assert_eq!(Known::parse("snapshotter \n"), Known { blobs: HashSet::new(), snapshotter: String::new() });
     }
 
     #[test]

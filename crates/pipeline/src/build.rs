@@ -43,9 +43,9 @@ impl Programs {
     pub(crate) fn build(shared: &Shared, dir: &RunDir) -> Programs {
         let workloads = shared.config.pipelines.iter().flat_map(Pipeline::workloads);
         let packages: BTreeSet<_> = workloads
-            .map(|workload| {
-                let Builder::Cargo { package } = workload.builder();
-                package.clone()
+            .filter_map(|workload| match workload.builder() {
+                Builder::Cargo { package } => Some(package.clone()),
+                Builder::Containerfile(_) => None,
             })
             .collect();
         if packages.is_empty() {
@@ -113,7 +113,7 @@ fn note(step: &Step, outcome: CargoOutcome, built: &mut BTreeMap<String, Result<
     }
 }
 
-fn failure(error: BuildError) -> Failure {
+pub(crate) fn failure(error: BuildError) -> Failure {
     let cause = error.to_string();
     match error {
         BuildError::Failed { tail, log, .. } => Failure::new(cause).evidence(tail).log(log),

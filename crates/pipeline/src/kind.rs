@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use image::NodeStore;
+use image::{Engine, NodeStore};
 
 use crate::Failure;
 use crate::ledger::Resource;
@@ -192,6 +192,13 @@ impl Platform for Kind {
         missing
     }
 
+    fn engine(&self) -> anyhow::Result<Engine> {
+        match self.provider().map_err(Failure::new)? {
+            Provider::Podman => Ok(Engine::Podman),
+            Provider::Docker => Ok(Engine::Docker),
+        }
+    }
+
     fn prepare(&self, step: &Step, site: &Site) -> anyhow::Result<Arc<dyn Place>> {
         let service = site.pipeline.service();
         let provider = self.provider().map_err(Failure::new)?;
@@ -217,7 +224,10 @@ impl Platform for Kind {
         let workloads = site.pipeline.workloads().iter().map(|workload| workload.name().to_owned());
         let reach = match &self.options.clusters {
             // The ports of a cluster are mapped when it is made: there are none for us in one that exists.
-            Clusters::Reuse(_) => Reach::Forwards(Mutex::new(Vec::new())),
+            Clusters::Reuse(_) => match cluster.nodes.iter().find_map(cluster::Node::reachable) {
+                Some(address) => Reach::Node(address.to_string()),
+                None => Reach::Forwards(Mutex::default()),
+            },
             _ => Reach::NodePorts(workloads.zip(render::node_ports(&site.pipeline, first_port)).collect()),
         };
         Ok(Arc::new(KindPlace {

@@ -33,6 +33,15 @@ pub enum Resource {
         /// Where.
         path: PathBuf,
     },
+    /// An image in an engine, and what the build of it leaves there when it is killed.
+    EngineImage {
+        /// The engine.
+        engine: image::Engine,
+        /// The tag.
+        reference: String,
+        /// The log of the build, which tells what else it made.
+        log: PathBuf,
+    },
     /// A cluster that `kind` makes.
     KindCluster {
         /// Its name.
@@ -57,6 +66,7 @@ impl Resource {
         match self {
             Resource::Processes { .. } => "processes of the run".to_owned(),
             Resource::Directory { path } => format!("directory `{}`", path.display()),
+            Resource::EngineImage { engine, reference, .. } => format!("image `{reference}` in {}", engine.name()),
             Resource::KindCluster { name, .. } => format!("cluster `{name}`"),
             Resource::Namespace { name, .. } => format!("namespace `{name}`"),
         }
@@ -79,6 +89,7 @@ impl Resource {
                 }
                 _ => Ok(()),
             },
+            Resource::EngineImage { engine, reference, log } => crate::containerfile::remove(*engine, reference, log),
             Resource::KindCluster { name, provider, kubeconfig } => crate::kind::delete(name, *provider, kubeconfig),
             Resource::Namespace { name, kubeconfig } => crate::kind::delete_namespace(name, kubeconfig),
         }

@@ -8,6 +8,7 @@
 
 mod build;
 pub mod clean;
+mod containerfile;
 pub mod event;
 mod failure;
 pub mod kind;

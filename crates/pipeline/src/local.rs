@@ -14,10 +14,10 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::ledger::Resource;
-use crate::platform::{Place, Platform, Site};
+use crate::platform::{Place, Platform, Site, no_containerfiles};
 use crate::rundir::private_dir;
 use crate::step::Step;
-use crate::workload::Pipeline;
+use crate::workload::{Builder, Pipeline};
 use place::LocalPlace;
 
 /// The platform `local`.
@@ -31,8 +31,16 @@ impl Platform for Local {
         "local"
     }
 
-    fn preflight(&self, _: &[Pipeline]) -> Vec<String> {
-        let mut missing = Vec::new();
+    fn preflight(&self, pipelines: &[Pipeline]) -> Vec<String> {
+        let mut missing: Vec<_> = pipelines
+            .iter()
+            .flat_map(|pipeline| pipeline.workloads().iter().map(move |workload| (pipeline, workload)))
+            .filter(|(_, workload)| matches!(workload.builder(), Builder::Containerfile(_)))
+            .map(|(pipeline, workload)| {
+                let why = no_containerfiles("local");
+                format!("the workload `{}` of `{}` has a Containerfile; {why}", workload.name(), pipeline.service())
+            })
+            .collect();
         if !cfg!(target_os = "linux") {
             missing.push(
                 "the platform `local` starts Linux programs and reads `/proc`: run it on Linux, or in a Linux VM"

@@ -11,6 +11,7 @@ use image::{AssetContent, AssetFile, BlobStore, BuiltImage, CargoBuild, Digest, 
 use supervise::Cancel;
 
 use crate::build::{BUILD_LIMIT, Programs, Suites};
+use crate::containerfile;
 use crate::event::{Event, Phase};
 use crate::failure::is_cancelled;
 use crate::ledger::RUN_MARK;
@@ -22,6 +23,9 @@ use crate::shared::{Limit, Promise};
 use crate::step::{Step, Steps, panicked};
 use crate::suite;
 use crate::workload::{Builder, File, Workload};
+
+/// Names, relative to the workspace, and digests of what an image is made from.
+type Inputs = Vec<(String, Digest)>;
 
 /// What the pipelines of a run share.
 pub(crate) struct Shared<'a> {
@@ -50,7 +54,7 @@ impl Shared<'_> {
     }
 
     /// The files of a workload's image, read once: what is packed is what is part of the fingerprint.
-    fn files(&self, workload: &Workload) -> anyhow::Result<(Vec<AssetFile>, Vec<(String, Digest)>)> {
+    fn files(&self, workload: &Workload) -> anyhow::Result<(Vec<AssetFile>, Inputs)> {
         let (mut files, mut inputs) = (Vec::new(), Vec::new());
         for File { path, source } in workload.files() {
             let host = self.config.workspace.join(source);
@@ -78,8 +82,13 @@ impl Shared<'_> {
     }
 
     /// The fingerprint of a source as it is now, against what it was.
-    fn source_now(&self, source: &Source, cancel: &Cancel) -> anyhow::Result<Seen> {
-        let now = self.cargo_build(Vec::new()).fingerprint_now(source, cancel)?;
+    fn source_now(&self, step: &Step, workload: &Workload, source: &Source) -> anyhow::Result<Seen> {
+        let now = match workload.builder() {
+            Builder::Cargo { .. } => self.cargo_build(Vec::new()).fingerprint_now(source, step.cancel())?,
+            Builder::Containerfile(of) => {
+                containerfile::build(step, self, workload, of)?.fingerprint_now(source, step.cancel())?
+            }
+        };
         if now.fingerprint == source.fingerprint {
             return Ok(Seen::compare(source.fingerprint, now.fingerprint));
         }
@@ -165,8 +174,9 @@ fn to_the_tests(
     }
 
     let deployed = steps.step(Phase::Deploy, names::DEPLOY, |step| deploy(&*place, step, deployables))?;
-    let now = |source: &Source| shared.source_now(source, steps.cancel());
-    let proved = steps.step(Phase::Deploy, names::PROVE, |step| prove(&*place, step, deployed, &now))?;
+    let proved = steps.step(Phase::Deploy, names::PROVE, |step| {
+        prove(&*place, step, deployed, &|workload, source| shared.source_now(step, workload, source))
+    })?;
 
     let Some(package) = site.pipeline.suite_package() else { return Ok(Vec::new()) };
     let executable = shared.suites.wait(steps.cancel())?.get(package)?;
@@ -195,28 +205,23 @@ fn image(
     tag: ImageTag,
     place: &Promise<Option<Arc<dyn Place>>>,
 ) -> anyhow::Result<Deployable> {
-    let Builder::Cargo { package } = workload.builder();
-    let program = shared.programs.wait(steps.cancel())?.get(package)?;
+    let program = match workload.builder() {
+        Builder::Cargo { package } => Some(shared.programs.wait(steps.cancel())?.get(package)?),
+        Builder::Containerfile(_) => None,
+    };
     let name = workload.name();
     let built: BuiltImage = steps.step(Phase::Build, names::assemble(name), |step| {
         let _permit = step.permit(&shared.assembling)?;
         let started = step.recorder().utc();
-        let ports: Vec<_> = workload.ports().iter().map(|port| port.number).collect();
-        let (files, inputs) = shared.files(workload)?;
-        let program = Program { source: program.source.clone().with_files(&inputs), ..Program::clone(&program) };
-        if !inputs.is_empty() {
-            // The build told the fingerprint of the program alone.
-            step.event(Event::Fingerprinted {
-                image: name.to_owned(),
-                fingerprint: program.source.fingerprint,
-                files: program.source.inputs.len() as u64,
-                made_visible: Vec::new(),
-                took_us: 0,
-            });
-        }
-        let built = image::build(tag, &shared.recipe(workload, &program, &ports, &files), &shared.blobs)?;
+        let built = match (workload.builder(), program) {
+            (Builder::Containerfile(of), _) => containerfile::run(step, shared, site, workload, of, tag)?,
+            (Builder::Cargo { .. }, program) => {
+                let program = program.context("its program was not built")?;
+                assemble(step, shared, workload, &program, tag)?
+            }
+        };
         record_built(step, &built);
-        crate::provenance::write(site, &built, &program, &started, &step.recorder().utc())?;
+        crate::provenance::write(site, &built, &started, &step.recorder().utc())?;
         Ok(built)
     })?;
     let place = place.wait(steps.cancel())?.context("its place could not be prepared")?;
@@ -241,6 +246,30 @@ fn image(
     Ok(Deployable { workload: workload.clone(), image })
 }
 
+/// Packs a program into the image of a workload.
+fn assemble(
+    step: &Step,
+    shared: &Shared,
+    workload: &Workload,
+    program: &Program,
+    tag: ImageTag,
+) -> anyhow::Result<BuiltImage> {
+    let ports: Vec<_> = workload.ports().iter().map(|port| port.number).collect();
+    let (files, inputs) = shared.files(workload)?;
+    let program = Program { source: program.source.clone().with_files(&inputs), ..program.clone() };
+    if !inputs.is_empty() {
+        // The build told the fingerprint of the program alone.
+        step.event(Event::Fingerprinted {
+            image: workload.name().to_owned(),
+            fingerprint: program.source.fingerprint,
+            files: program.source.inputs.len() as u64,
+            made_visible: Vec::new(),
+            took_us: 0,
+        });
+    }
+    image::build(tag, &shared.recipe(workload, &program, &ports, &files), &shared.blobs)
+}
+
 fn record_built(step: &Step, built: &BuiltImage) {
     step.event(Event::Built {
         service: step.service().to_owned(),
@@ -248,7 +277,7 @@ fn record_built(step: &Step, built: &BuiltImage) {
         reference: built.reference().to_owned(),
         manifest_digest: built.manifest_digest(),
         config_digest: built.config_digest(),
-        executable_digest: Some(built.executable_digest()),
+        executable_digest: built.executable_digest().ok(),
         source_fingerprint: built.source().fingerprint,
         layers: built
             .layers()

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::event::Phase;
-use crate::workload::Pipeline;
+use crate::workload::{Builder, Pipeline, Workload};
 
 /// A step that a run would make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,7 +54,10 @@ pub fn plan(pipelines: &[Pipeline]) -> Vec<PlannedStep> {
         add(Some(pipeline.service()), Phase::Tag, names::TAGS, &[]);
     }
     let of_run = |name: &str| format!("run: {name}");
-    add(None, Phase::Build, names::PROGRAMS, &[names::TAGS.to_owned()]);
+    let is_cargo = |workload: &Workload| matches!(workload.builder(), Builder::Cargo { .. });
+    if pipelines.iter().flat_map(Pipeline::workloads).any(is_cargo) {
+        add(None, Phase::Build, names::PROGRAMS, &[names::TAGS.to_owned()]);
+    }
     if pipelines.iter().any(|pipeline| pipeline.suite_package().is_some()) {
         add(None, Phase::Build, names::SUITES, &[]);
     }
@@ -64,7 +67,9 @@ pub fn plan(pipelines: &[Pipeline]) -> Vec<PlannedStep> {
         let mut loads = Vec::new();
         for workload in pipeline.workloads() {
             let (assemble, load) = (names::assemble(workload.name()), names::load(workload.name()));
-            add(service, Phase::Build, &assemble, &[names::TAGS.to_owned(), of_run(names::PROGRAMS)]);
+            let programs = is_cargo(workload).then(|| of_run(names::PROGRAMS));
+            let after: Vec<_> = [names::TAGS.to_owned()].into_iter().chain(programs).collect();
+            add(service, Phase::Build, &assemble, &after);
             add(service, Phase::Load, &load, &[assemble.clone(), names::PLACE.to_owned()]);
             loads.push(load);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use image::{Holder, LoadedImage};
+use image::{Engine, Holder, LoadedImage};
 
 use crate::event::{Event, LinkVerdict};
 use crate::ledger::Ledger;
@@ -20,11 +20,27 @@ pub trait Platform: Send + Sync {
     /// What it needs and what is missing, each with the command that mends it. Called once, before anything is made.
     fn preflight(&self, pipelines: &[Pipeline]) -> Vec<String>;
 
+    /// What builds the images of Containerfiles, if what it builds can run here.
+    ///
+    /// # Errors
+    /// Why there is nothing, in a sentence that tells what to do.
+    fn engine(&self) -> anyhow::Result<Engine> {
+        anyhow::bail!("{}", no_containerfiles(self.name()))
+    }
+
     /// Phase 2: makes the place of one pipeline. What it makes is in the ledger before it is made.
     ///
     /// # Errors
     /// If the place cannot be made; what was made of it is in the ledger.
     fn prepare(&self, step: &Step, site: &Site) -> anyhow::Result<Arc<dyn Place>>;
+}
+
+/// Why a platform does not run what a Containerfile makes.
+pub(crate) fn no_containerfiles(platform: &str) -> String {
+    format!(
+        "the platform `{platform}` starts static programs from images that this tool packed, and the image of a Containerfile \
+         may need anything of its base: run it with `--platform kind`"
+    )
 }
 
 /// What a platform is told of the pipeline that it makes a place for.
@@ -114,6 +130,11 @@ impl Seen {
     /// Two values that are not the same.
     pub fn differs(expected: impl ToString, found: impl ToString) -> Seen {
         Seen { verdict: LinkVerdict::Broken, expected: expected.to_string(), found: found.to_string() }
+    }
+
+    /// There is nothing to compare with.
+    pub fn unchecked(expected: impl ToString, why: impl ToString) -> Seen {
+        Seen { verdict: LinkVerdict::Unchecked, expected: expected.to_string(), found: why.to_string() }
     }
 
     /// Something that should be there cannot be read: that breaks the link.

@@ -11,9 +11,10 @@ use crate::event::{Event, Link, LinkVerdict, Moment};
 use crate::platform::{Deployable, Deployed, Instance, Place, Seen, UNREADABLE};
 use crate::probe;
 use crate::step::Step;
+use crate::workload::Workload;
 
-/// Tells the fingerprint of a source as it is now.
-pub type Fingerprint<'a> = &'a (dyn Fn(&Source) -> anyhow::Result<Seen> + Sync);
+/// Tells the fingerprint of a workload's source as it is now, against what it was.
+pub type Fingerprint<'a> = &'a (dyn Fn(&Workload, &Source) -> anyhow::Result<Seen> + Sync);
 
 /// Something that runs and was proved.
 pub struct Proved(Deployed);
@@ -46,7 +47,8 @@ pub fn prove(place: &dyn Place, step: &Step, deployed: Deployed, now: Fingerprin
     for (deployable, instance) in deployed.instances() {
         let image = deployable.image.image();
         let fingerprint = image.source().fingerprint;
-        let seen = now(image.source()).unwrap_or_else(|error| Seen::broken(fingerprint, format!("{error:#}")));
+        let seen = now(&deployable.workload, image.source())
+            .unwrap_or_else(|error| Seen::broken(fingerprint, format!("{error:#}")));
         check.note(Link::SourceToImage, instance, seen);
         check.note(Link::ImageToExecutable, instance, section(deployable));
         check.note(Link::ImageToPlace, instance, held(place, deployable));
@@ -123,7 +125,8 @@ fn section(deployable: &Deployable) -> Seen {
     let image = deployable.image.image();
     let expected = image.source().fingerprint;
     match image.executable_fingerprint() {
-        Ok(found) => Seen::compare(expected, found),
+        Ok(Some(found)) => Seen::compare(expected, found),
+        Ok(None) => Seen::unchecked(expected, "an executable that an engine packed carries no fingerprint"),
         Err(error) => Seen::broken(expected, format!("{error:#}")),
     }
 }
@@ -147,7 +150,10 @@ fn endpoint(deployable: &Deployable, instance: &Instance) -> Seen {
     let told = |fingerprint: &str, instance: &str| format!("fingerprint {fingerprint} instance {instance}");
     let identity = instance.identity.as_deref().unwrap_or("any");
     let expected = told(&fingerprint.to_string(), identity);
-    let answer = ask(instance, deployable.workload.version_path());
+    let Some(path) = deployable.workload.version_path() else {
+        return Seen::unchecked(expected, "the workload names no endpoint that tells its version");
+    };
+    let answer = ask(instance, path);
     match answer {
         Ok((found, found_instance)) => {
             let found_instance = if instance.identity.is_some() { found_instance } else { "any".to_owned() };

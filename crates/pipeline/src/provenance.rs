@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use image::{BuiltImage, Digest, Program};
+use image::{BuiltImage, Digest};
 use serde_json::{Value, json};
 
 use crate::platform::Site;
@@ -13,6 +13,8 @@ use crate::rundir::{private_dir, write_atomically};
 
 /// Identifies how this project builds an image from a cargo package, for `buildDefinition.buildType`.
 pub const BUILD_TYPE: &str = "https://e2e.dev/cargo-oci-image/v1";
+/// Identifies how an engine builds an image from a Containerfile, for `buildDefinition.buildType`.
+pub const CONTAINERFILE_BUILD_TYPE: &str = "https://e2e.dev/containerfile-image/v1";
 /// Identifies the builder, for `runDetails.builder.id`.
 pub const BUILDER_ID: &str = "https://e2e.dev/cargo-xtask/v1";
 
@@ -20,23 +22,17 @@ pub const BUILDER_ID: &str = "https://e2e.dev/cargo-xtask/v1";
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn write(
-    site: &Site,
-    image: &BuiltImage,
-    program: &Program,
-    started: &str,
-    finished: &str,
-) -> anyhow::Result<PathBuf> {
+pub fn write(site: &Site, image: &BuiltImage, started: &str, finished: &str) -> anyhow::Result<PathBuf> {
     let dir = site.run.path().join("provenance");
     private_dir(&dir)?;
     let path = dir.join(format!("{}-{}.json", image.consumer(), image.image()));
-    let statement = statement(image, program, &site.run_id.to_string(), started, finished);
+    let statement = statement(image, &site.run_id.to_string(), started, finished);
     write_atomically(&path, 0o644, &serde_json::to_vec_pretty(&statement)?)?;
     Ok(path)
 }
 
-fn statement(image: &BuiltImage, program: &Program, run: &str, started: &str, finished: &str) -> Value {
-    let source = &program.source;
+fn statement(image: &BuiltImage, run: &str, started: &str, finished: &str) -> Value {
+    let source = image.source();
     let subject = |name: &str, digest: Digest| json!({ "name": name, "digest": { "sha256": digest.hex() } });
     let mut materials = vec![json!({
         "name": "source",
@@ -50,18 +46,28 @@ fn statement(image: &BuiltImage, program: &Program, run: &str, started: &str, fi
     materials.extend(source.inputs.iter().map(|(name, digest)| subject(name, *digest)));
     let parameters: serde_json::Map<_, _> =
         source.parameters.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    let mut subjects = vec![
+        subject(image.reference(), image.manifest_digest()),
+        subject(&format!("{}#config", image.reference()), image.config_digest()),
+    ];
+    if let (Ok(path), Ok(digest)) = (image.executable_path(), image.executable_digest()) {
+        subjects.push(subject(path, digest));
+    }
+    let mut external = json!({ "image": image.image(), "consumer": image.consumer() });
+    // What the user chose: the package, or the Containerfile with its arguments.
+    let chosen = |name: &str| matches!(name, "package" | "containerfile" | "context") || name.starts_with("argument.");
+    for (name, value) in parameters.iter().filter(|(name, _)| chosen(name)) {
+        external[name] = value.clone();
+    }
+    let build_type = if external["containerfile"].is_null() { BUILD_TYPE } else { CONTAINERFILE_BUILD_TYPE };
     json!({
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [
-            subject(image.reference(), image.manifest_digest()),
-            subject(&format!("{}#config", image.reference()), image.config_digest()),
-            subject(image.executable_path(), image.executable_digest()),
-        ],
+        "subject": subjects,
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
             "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": { "package": program.package, "image": image.image(), "consumer": image.consumer() },
+                "buildType": build_type,
+                "externalParameters": external,
                 "internalParameters": parameters,
                 "resolvedDependencies": materials,
             },

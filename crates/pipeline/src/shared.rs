@@ -19,7 +19,6 @@ pub(crate) struct Promise<T>(Mutex<Option<T>>, Condvar);
 
 impl<T: Clone> Promise<T> {
     /// A promise that nobody has kept yet.
-    #[expect(clippy::new_without_default, reason = "a default promise would be one that nobody ever keeps")]
     pub(crate) fn new() -> Promise<T> {
         Promise(Mutex::new(None), Condvar::new())
     }

@@ -86,7 +86,7 @@ pub(crate) fn run(
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..limit.permits().min(tests.len())).map(|_| scope.spawn(worker)).collect();
-        threads.into_iter().map(|thread| thread.join().map_err(crate::step::panicked)?).collect::<anyhow::Result<()>>()
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(crate::step::panicked)?)
     })?;
     let mut failed = std::mem::take(&mut *lock(&failed));
     failed.sort();

@@ -3,7 +3,13 @@
 //! Nothing here knows a platform. What differs by platform (the address of another workload, a data directory, a secret) is
 //! a typed [`Value`] that each platform resolves.
 
+mod value;
+
+use std::path::{Component, Path};
+
 use anyhow::bail;
+
+pub use value::{Part, Value, data, endpoint, image_path, secret};
 
 /// The E2E pipeline of one service: what is deployed for it, and which suite then runs.
 #[derive(Clone, Debug)]
@@ -60,7 +66,7 @@ impl Pipeline {
                 bail!("pipeline `{service}` has two workloads called `{name}`: give each a name of its own");
             }
             for (variable, value) in &workload.env {
-                for part in &value.0 {
+                for part in value.parts() {
                     let Part::Endpoint { workload: target, port } = part else { continue };
                     let known = self.workloads.iter().any(|w| w.name == *target && w.port_named(port).is_some());
                     if !known {
@@ -77,6 +83,9 @@ impl Pipeline {
                     }
                 }
             }
+        }
+        for workload in &self.workloads {
+            workload.check(service)?;
         }
         for Workload { name, ports, .. } in &self.workloads {
             if ports.is_empty() {
@@ -103,7 +112,8 @@ pub struct Workload {
     env: Vec<(String, Value)>,
     files: Vec<File>,
     ready: String,
-    version: String,
+    /// None: it has no such endpoint.
+    version: Option<String>,
     data: bool,
     ca_bundle: bool,
 }
@@ -116,6 +126,21 @@ pub enum Builder {
         /// The package, which is also the name of the binary.
         package: String,
     },
+    /// Whatever a Containerfile makes, by podman or docker.
+    Containerfile(Containerfile),
+}
+
+/// How a Containerfile is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Containerfile {
+    /// The folder whose files it can copy, relative to the workspace.
+    pub context: String,
+    /// Where it is, relative to the context; `Containerfile` or else `Dockerfile` if not given.
+    pub path: Option<String>,
+    /// Build arguments (`ARG`), which are part of the fingerprint.
+    pub arguments: Vec<(String, String)>,
+    /// Whether its steps may use the network. What they fetch is not part of the fingerprint.
+    pub network: bool,
 }
 
 /// A port on which a workload listens.
@@ -139,17 +164,59 @@ pub struct File {
 impl Workload {
     /// A workload whose image holds the binary of a package of this workspace. The package's name is the workload's.
     pub fn cargo(package: &str) -> Workload {
+        let builder = Builder::Cargo { package: package.to_owned() };
+        Workload { version: Some("/version".to_owned()), ..Workload::new(package, builder) }
+    }
+
+    /// A workload in any language, whose image podman or docker builds from the `Containerfile` or `Dockerfile` in a folder of
+    /// the workspace. Files that `.containerignore` or `.dockerignore` leaves out are none of its source.
+    ///
+    /// The images that it builds on must be there: nothing is pulled during a run. It must not run as root, and name its user by
+    /// number. `SOURCE_FINGERPRINT` is in its environment: a service that answers with it, and names the path by
+    /// [`Workload::version`], is proved up to its endpoint.
+    pub fn containerfile(name: &str, context: &str) -> Workload {
+        let containerfile = Containerfile { context: context.to_owned(), ..Containerfile::default() };
+        Workload::new(name, Builder::Containerfile(containerfile))
+    }
+
+    fn new(name: &str, builder: Builder) -> Workload {
         Workload {
-            name: package.to_owned(),
-            builder: Builder::Cargo { package: package.to_owned() },
+            name: name.to_owned(),
+            builder,
             ports: Vec::new(),
             env: Vec::new(),
             files: Vec::new(),
             ready: "/readyz".to_owned(),
-            version: "/version".to_owned(),
+            version: None,
             data: false,
             ca_bundle: false,
         }
+    }
+
+    /// Names the Containerfile, relative to the context. It has no effect on a workload without one.
+    #[must_use]
+    pub fn containerfile_path(self, path: &str) -> Workload {
+        self.edit(|of| of.path = Some(path.to_owned()))
+    }
+
+    /// Sets a build argument (`ARG`) of its Containerfile. It has no effect on a workload without one.
+    #[must_use]
+    pub fn build_arg(self, name: &str, value: &str) -> Workload {
+        self.edit(|of| of.arguments.push((name.to_owned(), value.to_owned())))
+    }
+
+    /// Lets the steps of its Containerfile use the network, which they may not otherwise: what they fetch may be another thing
+    /// each time, and no fingerprint tells. It has no effect on a workload without one.
+    #[must_use]
+    pub fn build_network(self) -> Workload {
+        self.edit(|of| of.network = true)
+    }
+
+    fn edit(mut self, edit: impl FnOnce(&mut Containerfile)) -> Workload {
+        if let Builder::Containerfile(of) = &mut self.builder {
+            edit(of);
+        }
+        self
     }
 
     /// Adds a port. The first one answers the readiness and version probes.
@@ -166,10 +233,11 @@ impl Workload {
         self
     }
 
-    /// Sets the path that answers with `source_fingerprint` and `instance` as JSON (default `/version`).
+    /// Sets the path that answers with `source_fingerprint` and `instance` as JSON (default `/version`, and none for a
+    /// Containerfile).
     #[must_use]
     pub fn version(mut self, path: &str) -> Workload {
-        self.version = path.to_owned();
+        self.version = Some(path.to_owned());
         self
     }
 
@@ -236,9 +304,9 @@ impl Workload {
         &self.ready
     }
 
-    /// The version path.
-    pub fn version_path(&self) -> &str {
-        &self.version
+    /// The version path, if it has one.
+    pub fn version_path(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Whether it wants a data directory.
@@ -250,90 +318,26 @@ impl Workload {
     pub fn wants_ca_bundle(&self) -> bool {
         self.ca_bundle
     }
-}
 
-/// A value that the platform completes when it deploys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Value(Vec<Part>);
-
-/// A piece of a [`Value`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Text as it is.
-    Text(String),
-    /// `http://…` address of a workload's port.
-    Endpoint {
-        /// The workload.
-        workload: String,
-        /// The name of its port.
-        port: String,
-    },
-    /// A secret of this pipeline and run, made at random; the same name is the same secret.
-    Secret(String),
-    /// A path in the workload's data directory.
-    Data(String),
-    /// A path in the workload's image.
-    ImagePath(String),
-}
-
-impl Value {
-    /// The pieces, in order.
-    pub fn parts(&self) -> &[Part] {
-        &self.0
-    }
-
-    /// Whether a secret is part of it: then it is never printed.
-    pub fn is_secret(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Secret(_)))
-    }
-
-    /// This value followed by another.
-    #[must_use]
-    pub fn then(mut self, next: impl Into<Value>) -> Value {
-        self.0.extend(next.into().0);
-        self
-    }
-
-    /// The whole text, each piece resolved.
-    ///
-    /// # Errors
-    /// What `resolve` returns.
-    pub fn resolve(&self, mut resolve: impl FnMut(&Part) -> anyhow::Result<String>) -> anyhow::Result<String> {
-        let mut text = String::new();
-        for part in &self.0 {
-            match part {
-                Part::Text(piece) => text.push_str(piece),
-                other => text.push_str(&resolve(other)?),
-            }
+    /// What a Containerfile cannot be told.
+    fn check(&self, service: &str) -> anyhow::Result<()> {
+        let Builder::Containerfile(of) = &self.builder else { return Ok(()) };
+        let name = &self.name;
+        if !self.files.is_empty() || self.ca_bundle {
+            bail!(
+                "workload `{name}` of pipeline `{service}` is built from a Containerfile: copy its files and certificates there"
+            );
         }
-        Ok(text)
+        let inside = Path::new(&of.context).components().all(|part| matches!(part, Component::Normal(_)));
+        if of.context != "." && (!inside || of.context.is_empty()) {
+            bail!(
+                "the build context `{}` of workload `{name}` in pipeline `{service}` must be a folder of the workspace, such as \
+                 `services/{name}` or `.`",
+                of.context
+            );
+        }
+        Ok(())
     }
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Value {
-        Value(vec![Part::Text(text.to_owned())])
-    }
-}
-
-/// The address of a workload's port: `http://host:port`.
-pub fn endpoint(workload: &str, port: &str) -> Value {
-    Value(vec![Part::Endpoint { workload: workload.to_owned(), port: port.to_owned() }])
-}
-
-/// A secret, random in each run.
-pub fn secret(name: &str) -> Value {
-    Value(vec![Part::Secret(name.to_owned())])
-}
-
-/// A path in the workload's data directory.
-pub fn data(path: &str) -> Value {
-    Value(vec![Part::Data(path.to_owned())])
-}
-
-/// A path in the workload's image.
-pub fn image_path(path: &str) -> Value {
-    Value(vec![Part::ImagePath(path.to_owned())])
 }
 
 #[cfg(test)]
@@ -352,10 +356,17 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_resolved_piece_by_piece_and_knows_that_it_is_secret() {
-        let value = Value::from("postgres://u:").then(secret("db")).then("@h/").then(data("x"));
-        assert!(value.is_secret() && !data("x").is_secret());
-        let text = value.resolve(|part| Ok(format!("<{part:?}>"))).unwrap();
-        assert_eq!(text, r#"postgres://u:<Secret("db")>@h/<Data("x")>"#);
+    fn a_containerfile_copies_its_files_itself_and_from_the_workspace_only() {
+        let check = |workload: Workload| {
+            Pipeline::new("a").workload(workload.port("http", 8080)).validate().map_err(|error| error.to_string())
+        };
+        assert_eq!(check(Workload::containerfile("b", "services/b").build_arg("A", "1")), Ok(()));
+        assert_eq!(check(Workload::containerfile("b", ".").containerfile_path("services/b/Dockerfile")), Ok(()));
+        let error = check(Workload::containerfile("b", "b").file("/x", "x")).unwrap_err();
+        assert!(error.contains("copy its files and certificates there"), "{error}");
+        for outside in ["/b", "../b", "b/../..", ""] {
+            let error = check(Workload::containerfile("b", outside)).unwrap_err();
+            assert!(error.contains("must be a folder of the workspace"), "{outside}: {error}");
+        }
     }
 }

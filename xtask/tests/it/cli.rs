@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use supervise::Cmd;
@@ -36,7 +37,7 @@ fn an_unknown_service_lists_the_known_ones_and_the_nearest() {
 
 #[test]
 fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
-    let wrong: [(&[&str], &str); 12] = [
+    let wrong: [(&[&str], &str); 15] = [
         (&["e2e", "--nonsense"], "--nonsense"),
         (&["e2e", "--al"], "--all"),
         (&["e2e", "--all", "gateway"], "--all"),
@@ -46,6 +47,9 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
         (&["e2e", "gateway", "--quiet", "--verbose"], "--verbose"),
         (&["e2e", "gateway", "--platform", "moon"], "local"),
         (&["e2e", "gateway", "--format", "xml"], "json"),
+        (&["e2e", "gateway", "--reuse", "mine"], "`--reuse` is for clusters: add `--platform kind`"),
+        (&["e2e", "gateway", "--plan", "--workers", "2"], "`--workers` is for clusters"),
+        (&["render", "gatewey"], "did you mean `gateway`?"),
         (&["e2ee"], "e2e"),
         (&["bench", "nonsense"], "nonsense"),
         (&[], "Usage"),
@@ -112,7 +116,7 @@ fn the_help_teaches() {
     let short = without_a_trace(&["e2e", "-h"]).expect(0).out;
     assert!(short.contains("--plan") && short.lines().count() < help.lines().count());
     let all = without_a_trace(&["--help"]).expect(0).out;
-    for command in ["e2e", "clean", "audit", "verify", "tidy", "bench"] {
+    for command in ["e2e", "render", "clean", "audit", "verify", "tidy", "bench"] {
         assert!(all.contains(command), "{all}");
         assert!(!without_a_trace(&[command, "--help"]).expect(0).out.is_empty());
     }
@@ -143,6 +147,12 @@ fn bytes_that_are_no_text_are_refused_in_words() {
     with(&[odd]).expect(2).says(&["unrecognized subcommand"]);
     let filter = [e2e, OsStr::new("--plan"), OsStr::new("gateway"), OsStr::new("--"), odd];
     with(&filter).expect(2).says(&["UTF-8"]);
+}
+
+#[test]
+fn a_target_directory_that_cannot_be_is_named() {
+    let answer = ask(tool(Path::new("/dev/null")).args(["e2e", "gateway"])).expect(3);
+    answer.says(&["make the directory `/dev/null/e2e/runs/"]);
 }
 
 /// Runs a line of shell in which `$0` is the tool.

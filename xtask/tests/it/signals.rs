@@ -43,6 +43,9 @@ fn an_interrupt_while_the_programs_are_built() {
     };
     interrupted(&real, answer, &ran, 130);
     assert!(ran.events("built").is_empty());
+    for step in ran.events("step_ended") {
+        assert_ne!(step["outcome"], "failed", "what was cancelled has not failed: {step}");
+    }
 }
 
 #[test]
@@ -58,7 +61,8 @@ fn an_interrupt_while_it_deploys() {
 #[test]
 fn a_termination_while_the_tests_run() {
     let real = Real::take();
-    let (answer, ran) = real.during(&["gateway"], |ran| {
+    // What is to be kept is what was tested to the end.
+    let (answer, ran) = real.during(&["gateway", "--keep"], |ran| {
         ran.wait_for("\"kind\":\"test\"");
         signal("TERM", ran.pid());
     });
@@ -86,9 +90,13 @@ fn a_second_interrupt_kills_what_takes_its_time() {
         signal("INT", ran.pid());
     });
     interrupted(&real, answer, &ran, 130);
-    let notes = ran.events("note");
-    let killed = notes.iter().any(|note| note["text"].as_str().is_some_and(|text| text.contains("was killed")));
-    assert!(killed, "DataStorage was not waited for: {notes:?}");
+    let commands = ran.events("command_started");
+    let is_datastorage =
+        |event: &&Value| event["line"].as_str().unwrap_or_default().contains("SERVICE_NAME=datastorage");
+    let command = &commands.iter().find(is_datastorage).expect("it was started")["command"];
+    let ends = ran.events("command_ended");
+    let end = ends.iter().find(|end| end["command"] == *command).expect("it ended");
+    assert_eq!(end["status"], "ended by SIGKILL", "it was not waited for");
 }
 
 #[test]

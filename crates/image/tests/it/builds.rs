@@ -73,7 +73,7 @@ fn the_config_says_what_it_was_built_from_and_how_it_is_run() {
             },
         })
     );
-    assert_eq!(image.executable_fingerprint().unwrap(), program.source.fingerprint);
+    assert_eq!(image.executable_fingerprint().unwrap(), Some(program.source.fingerprint));
 }
 
 #[test]

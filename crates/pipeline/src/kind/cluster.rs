@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use serde_json::json;
 use supervise::{Cancel, Cmd, CmdError};
 
 use super::engine::{ASK_LIMIT, Provider, Tools, kind_of};
+use super::objects::List;
 use crate::Failure;
 use crate::rundir::write_atomically;
 
@@ -53,7 +55,10 @@ fn config(node_ports: &[u16], workers: u32) -> String {
         "extraPortMappings": node_ports.iter().map(mapping).collect::<Vec<_>>(),
     })];
     nodes.extend((0..workers).map(|_| json!({ "role": "worker" })));
-    json!({ "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes }).to_string()
+    // kind's own default; said because addresses in it are chosen here.
+    let networking = json!({ "serviceSubnet": "10.96.0.0/16" });
+    json!({ "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": networking, "nodes": nodes })
+        .to_string()
 }
 
 /// A cluster that was created, as its engine describes it.
@@ -69,11 +74,19 @@ pub(super) struct Cluster {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub(super) name: String,
+    /// Its address in the engine's network.
+    pub(super) address: Option<IpAddr>,
     /// Its process on this machine; none where the engine's containers run on another.
     pub(super) pid: Option<u32>,
 }
 
 impl Node {
+    /// The node's address, if this machine can reach it: that of the API server is tried.
+    pub(super) fn reachable(&self) -> Option<IpAddr> {
+        let address = self.address?;
+        TcpStream::connect_timeout(&SocketAddr::new(address, 6443), Duration::from_millis(500)).ok().map(|_| address)
+    }
+
     /// Whether the container has stopped, as far as this machine can see.
     pub(super) fn has_stopped(&self) -> bool {
         self.pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
@@ -144,9 +157,7 @@ fn hint(text: &str) -> Option<&'static str> {
 
 /// kind ends well although the node is not ready: the node says why.
 fn not_ready(tools: &Tools, name: &str, log: &Path) -> Failure {
-    let asked = tools.kubectl().args(["get", "nodes", "-o", "json"]).capture_stdout().run(tools.cancel());
-    let nodes = asked.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok());
-    let nodes: super::objects::List<super::objects::Node> = nodes.unwrap_or_default();
+    let nodes: List<super::objects::Node> = tools.get(&["nodes"]).unwrap_or_default();
     let why: Vec<_> = nodes.items.iter().filter_map(super::objects::Node::not_ready).collect();
     let why = if why.is_empty() { "it does not say why".to_owned() } else { why.join("; ") };
     Failure::new(format!("the node of the cluster `{name}` was not ready within {NODE_READY_LIMIT}: {why}"))
@@ -174,6 +185,14 @@ struct State {
 struct Network {
     #[serde(rename = "Ports")]
     ports: Option<BTreeMap<String, Option<Vec<Binding>>>>,
+    #[serde(rename = "Networks")]
+    networks: Option<BTreeMap<String, Attachment>>,
+}
+
+#[derive(Deserialize)]
+struct Attachment {
+    #[serde(rename = "IPAddress")]
+    address: String,
 }
 
 #[derive(Deserialize)]
@@ -204,7 +223,9 @@ fn parse_inspected(name: &str, json: &[u8]) -> anyhow::Result<Cluster> {
         let pid = Some(container.state.pid).filter(|pid| *pid != 0);
         // Seen now and not later means stopped; never seen means that the containers are on another machine.
         let pid = pid.filter(|pid| Path::new("/proc").join(pid.to_string()).exists());
-        nodes.push(Node { name: container.name.trim_start_matches('/').to_owned(), pid });
+        let networks = container.network.networks.unwrap_or_default();
+        let address = networks.values().find_map(|network| network.address.parse().ok());
+        nodes.push(Node { name: container.name.trim_start_matches('/').to_owned(), address, pid });
         for (port, bindings) in container.network.ports.unwrap_or_default() {
             let node_port = port.strip_suffix("/tcp").and_then(|port| port.parse::<u16>().ok());
             let host_port = bindings.and_then(|all| all.first()?.host_port.parse::<u16>().ok());
@@ -255,17 +276,25 @@ fn check_server(kubeconfig: &str, cluster: &Cluster) -> anyhow::Result<()> {
 
 /// Deletes a namespace of a cluster with everything in it; it is no error if there is none.
 ///
+/// What it holds is deleted first: a cluster leaves that alone for the first five seconds of a namespace's end
+/// (`namespaceDeletionGracePeriod` of the controller manager). Nobody waits for those: the end of a namespace cannot be
+/// taken back, and an empty one has nothing that could delay it.
+///
 /// # Errors
-/// If it is still there after some time, or the cluster does not answer.
+/// If the cluster does not take the order, or what it holds is still there after some time.
 pub(crate) fn delete_namespace(name: &str, kubeconfig: &Path) -> anyhow::Result<()> {
-    let command =
-        Cmd::new("kubectl").env("KUBERC", "off").arg("--kubeconfig").arg(kubeconfig.as_os_str()).arg("--cache-dir");
-    let command = command.arg(kubeconfig.with_file_name("kubectl").into_os_string());
-    let command = command.args(["delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout", "90s"]);
-    command.deadline(DELETE_LIMIT + Duration::from_secs(10)).run(&Cancel::new()).map(drop).map_err(|error| {
-        let said = error.tail.last().cloned().unwrap_or_default();
-        anyhow::Error::new(error).context(said)
-    })
+    let delete = |arguments: &[&str]| {
+        let command = Cmd::new("kubectl").env("KUBERC", "off").arg("--kubeconfig").arg(kubeconfig.as_os_str());
+        let command = command.arg("--cache-dir").arg(kubeconfig.with_file_name("kubectl")).arg("delete");
+        let command = command.args(arguments.iter().copied()).arg("--ignore-not-found").deadline(DELETE_LIMIT);
+        command.run(&Cancel::new()).map(drop).map_err(|error| {
+            let said = error.tail.last().cloned().unwrap_or_default();
+            anyhow::Error::new(error).context(said)
+        })
+    };
+    let all = "deployments,services,secrets,serviceaccounts";
+    delete(&[all, "--all", "--namespace", name, "--cascade=foreground", "--timeout=60s"])?;
+    delete(&["namespace", name, "--wait=false"])
 }
 
 /// Deletes a cluster with everything of it; it is no error if there is none.
@@ -360,10 +389,12 @@ mod tests {
     fn ports_are_read_back_from_either_engine() {
         // podman 4.3 and docker 28 as recorded, the fields that are read; docker puts a slash before the name.
         let podman = r#"[{"Name":"n-control-plane","State":{"Pid":1},"NetworkSettings":{"Ports":
-            {"30080/tcp":[{"HostIp":"127.0.0.1","HostPort":"44843"}],"6443/tcp":[{"HostIp":"127.0.0.1","HostPort":"46189"}]}}},
+            {"30080/tcp":[{"HostIp":"127.0.0.1","HostPort":"44843"}],"6443/tcp":[{"HostIp":"127.0.0.1","HostPort":"46189"}]},
+            "Networks":{"kind":{"IPAddress":"10.89.0.2"}}}},
             {"Name":"/n-worker","State":{"Pid":0},"NetworkSettings":{"Ports":{"8080/udp":null}}}]"#;
         let cluster = parse_inspected("n", podman.as_bytes()).unwrap();
         assert_eq!(cluster.host_ports, BTreeMap::from([(30080, 44843), (6443, 46189)]));
+        assert_eq!(cluster.nodes[0].address, Some(IpAddr::from([10, 89, 0, 2])));
         let nodes: Vec<_> = cluster.nodes.iter().map(|node| (node.name.as_str(), node.pid)).collect();
         assert_eq!(nodes, [("n-control-plane", Some(1)), ("n-worker", None)]);
     }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use supervise::{Cancel, Cmd, Observer};
 
@@ -120,6 +122,17 @@ impl Tools {
     pub(super) fn kubectl(&self) -> Cmd {
         let command = self.command("kubectl").env("KUBERC", "off").arg("--kubeconfig").arg(self.kubeconfig.as_os_str());
         command.arg("--cache-dir").arg(self.cache.as_os_str()).deadline(ASK_LIMIT)
+    }
+
+    /// Objects of the cluster.
+    ///
+    /// # Errors
+    /// If the API server does not give them.
+    pub(super) fn get<T: DeserializeOwned>(&self, what: &[&str]) -> anyhow::Result<T> {
+        let command = self.kubectl().arg("get").args(what.iter().copied()).args(["--output", "json"]).capture_stdout();
+        let output = command.run(&self.cancel)?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("read what the API server says of {}", what.join(" ")))
     }
 
     /// What a script prints on a node.

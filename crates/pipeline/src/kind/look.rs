@@ -26,7 +26,7 @@ pub(super) fn look(tools: &Tools, namespace: &str, workload: &str, image: &Built
             let why = format!("{error:#}");
             return Sight {
                 place_to_container: Seen::broken(&accepted[0], &why),
-                container_to_process: Seen::broken(expected, &why),
+                container_to_process: expected.map_or_else(unknown, |expected| Seen::broken(expected, &why)),
             };
         }
     };
@@ -35,11 +35,17 @@ pub(super) fn look(tools: &Tools, namespace: &str, workload: &str, image: &Built
         Ok(found) => Seen::compare(&accepted[0], found.into_iter().collect::<Vec<_>>().join(", ")),
         Err(why) => Seen::broken(&accepted[0], why),
     };
-    let container_to_process = match executables(&tools, &pods) {
-        Ok(found) => Seen::compare(expected, found.into_iter().collect::<Vec<_>>().join(", ")),
-        Err(error) => Seen::broken(expected, format!("{error:#}")),
+    let container_to_process = match (expected, executables(&tools, &pods)) {
+        (Err(why), _) => unknown(why),
+        (Ok(expected), Ok(found)) => Seen::compare(expected, found.into_iter().collect::<Vec<_>>().join(", ")),
+        (Ok(expected), Err(error)) => Seen::broken(expected, format!("{error:#}")),
     };
     Sight { place_to_container, container_to_process }
+}
+
+/// Nothing is known of the executable.
+fn unknown(why: &str) -> Seen {
+    Seen::unchecked("the executable of the image", why)
 }
 
 /// The ids that the kubelet may give the image: by its manifest where containerd knows the name with the digest, by its config
@@ -50,10 +56,7 @@ fn accepted(image: &BuiltImage) -> [String; 2] {
 
 fn pods(tools: &Tools, namespace: &str, workload: &str) -> anyhow::Result<Vec<Pod>> {
     let selector = format!("{WORKLOAD}={workload}");
-    let command =
-        tools.kubectl().args(["get", "pods", "--namespace", namespace, "--selector", &selector, "--output", "json"]);
-    let output = command.capture_stdout().run(tools.cancel())?;
-    let pods: List<Pod> = serde_json::from_slice(&output.stdout).context("read the list of pods")?;
+    let pods: List<Pod> = tools.get(&["pods", "--namespace", namespace, "--selector", &selector])?;
     Ok(pods.items)
 }
 

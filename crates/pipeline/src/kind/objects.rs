@@ -131,6 +131,33 @@ impl Pod {
     }
 }
 
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Service {
+    pub(super) metadata: Meta,
+    spec: ServiceSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServiceSpec {
+    ports: Vec<ServicePort>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ServicePort {
+    name: String,
+    node_port: Option<u16>,
+}
+
+impl Service {
+    /// The node port of a port.
+    pub(super) fn node_port(&self, name: &str) -> Option<u16> {
+        self.spec.ports.iter().find(|port| port.name == name)?.node_port
+    }
+}
+
 /// An event of the cluster (`v1`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -14,7 +14,8 @@ use super::diagnose::{self, Dead};
 use super::engine::Tools;
 use super::evidence;
 use super::forward::Forward;
-use super::render::{Deployment, RUN, Target, WORKLOAD, objects};
+use super::objects::{List, Service};
+use super::render::{Deployment, OUTSIDE, Outside, RUN, Target, WORKLOAD, objects};
 use super::watch::{View, Watch};
 use super::{look, ready};
 use crate::Failure;
@@ -47,15 +48,18 @@ pub(super) struct KindPlace {
 pub(super) enum Reach {
     /// Node ports of each workload's ports, which the engine has given ports of this machine.
     NodePorts(BTreeMap<String, Vec<u16>>),
-    /// Forwards, opened when a pod runs.
+    /// The address of a node, and ports of it that the cluster chooses.
+    Node(String),
+    /// Forwards, opened when a pod runs: where the nodes cannot be reached, as on Mac or under a rootless engine.
     Forwards(Mutex<Vec<Forward>>),
 }
 
 impl KindPlace {
-    fn node_ports(&self, workload: &str) -> &[u16] {
+    fn outside(&self, workload: &str) -> Outside {
         match &self.reach {
-            Reach::NodePorts(ports) => ports.get(workload).map_or(&[], Vec::as_slice),
-            Reach::Forwards(_) => &[],
+            Reach::NodePorts(ports) => Outside::NodePorts(ports.get(workload).cloned().unwrap_or_default()),
+            Reach::Node(_) => Outside::AnyNodePorts,
+            Reach::Forwards(_) => Outside::Closed,
         }
     }
 
@@ -86,16 +90,39 @@ impl KindPlace {
         })
     }
 
-    fn endpoints(&self, workload: &Workload) -> anyhow::Result<Vec<(String, String)>> {
-        let node_ports = self.node_ports(workload.name());
-        let url = |(port, node_port): (&crate::workload::Port, &u16)| {
-            let host_port = self.cluster.host_ports.get(node_port);
-            let host_port = host_port.with_context(|| {
-                format!("the cluster `{}` has no port for node port {node_port}", self.cluster.name)
-            })?;
-            Ok((port.name.clone(), format!("http://127.0.0.1:{host_port}")))
+    /// The addresses that are known once everything was applied; forwards are opened later.
+    fn endpoints(&self, step: &Step, workloads: &[Deployable], instances: &mut [Instance]) -> anyhow::Result<()> {
+        let services: List<Service> = match &self.reach {
+            Reach::Node(_) => self.tools.within(step).get(&["services", "--namespace", &self.namespace])?,
+            _ => List::default(),
         };
-        workload.ports().iter().zip(node_ports).map(url).collect()
+        for (Deployable { workload, .. }, instance) in workloads.iter().zip(instances) {
+            let outside = format!("{}{OUTSIDE}", workload.name());
+            for (index, port) in workload.ports().iter().enumerate() {
+                let address = match &self.reach {
+                    Reach::NodePorts(ports) => {
+                        let node_port = ports.get(workload.name()).and_then(|ports| ports.get(index));
+                        let host_port = node_port.and_then(|port| self.cluster.host_ports.get(port));
+                        host_port.map(|port| format!("127.0.0.1:{port}"))
+                    }
+                    Reach::Node(node) => {
+                        let service = services.items.iter().find(|service| service.metadata.name == outside);
+                        service.and_then(|service| service.node_port(&port.name)).map(|port| format!("{node}:{port}"))
+                    }
+                    Reach::Forwards(_) => continue,
+                };
+                let address = address.with_context(|| {
+                    format!(
+                        "the cluster `{}` has no way in to port `{}` of `{}`",
+                        self.cluster.name,
+                        port.name,
+                        workload.name()
+                    )
+                })?;
+                instance.endpoints.push((port.name.clone(), format!("http://{address}")));
+            }
+        }
+        Ok(())
     }
 
     /// Opens the ways to a workload that are not open from the start.
@@ -176,16 +203,17 @@ impl Place for KindPlace {
                 image: image.image().pinned(),
                 fingerprint: image.image().source().fingerprint.to_string(),
                 identity: identity.clone(),
-                node_ports: self.node_ports(workload.name()).to_vec(),
+                outside: self.outside(workload.name()),
             });
             instances.push(Instance {
                 workload: workload.name().to_owned(),
                 name: format!("deployment {}/{}", self.namespace, workload.name()),
-                endpoints: self.endpoints(workload)?,
+                endpoints: Vec::new(),
                 identity: Some(identity),
             });
         }
         self.apply(step, deployments)?;
+        self.endpoints(step, workloads, &mut instances)?;
         for (deployable, instance) in workloads.iter().zip(&instances) {
             step.event(Event::Deployed {
                 service: self.service.clone(),

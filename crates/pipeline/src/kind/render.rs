@@ -8,7 +8,7 @@
 use anyhow::Context;
 use serde_json::{Value as Json, json};
 
-use crate::workload::{Part, Pipeline, Workload};
+use crate::workload::{Part, Pipeline, Port, Workload};
 
 /// The label with the name of the workload.
 pub(super) const WORKLOAD: &str = "app.kubernetes.io/name";
@@ -29,9 +29,33 @@ pub(super) struct Deployment<'a> {
     pub(super) fingerprint: String,
     /// What the instance is told to call itself.
     pub(super) identity: String,
-    /// Node port of each of the workload's ports, in their order.
-    pub(super) node_ports: Vec<u16>,
+    pub(super) outside: Outside,
 }
+
+/// The way into the cluster to a workload.
+pub(super) enum Outside {
+    /// These node ports, one for each of the workload's ports, in their order.
+    NodePorts(Vec<u16>),
+    /// Node ports that the cluster chooses.
+    AnyNodePorts,
+    /// None.
+    Closed,
+}
+
+impl Deployment<'_> {
+    /// The address of its service, where the cluster is one of ours: then it is ours to choose. Pods get it in their
+    /// `/etc/hosts`, since the name server of a cluster that was just made answers only after five to ten seconds.
+    fn address(&self) -> Option<String> {
+        let Outside::NodePorts(ports) = &self.outside else { return None };
+        // Kubernetes leaves the first 256 addresses of the range to those who choose (`ServiceIPStaticSubrange`); the lowest
+        // are the API server's and the name server's.
+        let number = ports.first()?.checked_sub(super::cluster::FIRST_NODE_PORT)? + 32;
+        (number < 256).then(|| format!("10.96.0.{number}"))
+    }
+}
+
+/// What the name of the service for the way in ends with.
+pub(super) const OUTSIDE: &str = "-outside";
 
 /// Where it is deployed.
 pub(super) struct Target<'a> {
@@ -61,7 +85,7 @@ pub fn render(pipeline: &Pipeline) -> anyhow::Result<String> {
             image: format!("localhost/{}@sha256:{}", workload.name(), "0".repeat(64)),
             fingerprint: format!("sha256:{}", "0".repeat(64)),
             identity: "<random in each deployment>".to_owned(),
-            node_ports,
+            outside: Outside::NodePorts(node_ports),
         })
         .collect();
     let run = "00000000-0000-0000-0000-000000000000";
@@ -224,6 +248,10 @@ fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<J
             "failureThreshold": 1,
         });
     }
+    let aliases = target.deployments.iter().filter_map(|other| {
+        other.address().map(|address| json!({ "ip": address, "hostnames": [other.workload.name()] }))
+    });
+    let aliases: Vec<_> = aliases.collect();
     let selector = json!({ WORKLOAD: workload.name() });
     Ok(json!({
         "replicas": 1,
@@ -241,7 +269,8 @@ fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<J
                 "automountServiceAccountToken": false,
                 // Without this every service puts seven variables into the environment of every pod.
                 "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 5,
+                "hostAliases": aliases,
+                "terminationGracePeriodSeconds": 2,
                 "securityContext": {
                     "runAsNonRoot": true,
                     "seccompProfile": { "type": "RuntimeDefault" },
@@ -253,29 +282,30 @@ fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<J
     }))
 }
 
-/// The services of a workload: none without a port, and no way in from outside where there is no node port for it.
+/// The services of a workload: none without a port.
 fn services(target: &Target, deployment: &Deployment) -> Vec<Json> {
-    let ports = deployment.workload.ports();
+    let all = deployment.workload.ports();
+    if all.is_empty() {
+        return Vec::new();
+    }
     let selector = json!({ WORKLOAD: deployment.workload.name() });
-    let port =
-        |port: &crate::workload::Port| json!({ "name": port.name, "port": port.number, "targetPort": port.name });
-    let outside = |(of, node_port): (&crate::workload::Port, &u16)| {
-        let mut port = port(of);
-        port["nodePort"] = json!(node_port);
-        port
-    };
-    let mut services = Vec::new();
-    if !ports.is_empty() {
-        let spec = json!({ "spec": { "selector": selector, "ports": ports.iter().map(port).collect::<Vec<_>>() } });
-        services.push(object(target, deployment, "v1", "Service", "", spec));
+    let port = |port: &Port| json!({ "name": port.name, "port": port.number, "targetPort": port.name });
+    let mut ports: Vec<_> = all.iter().map(port).collect();
+    let mut inside = json!({ "spec": { "selector": selector, "ports": ports } });
+    if let Some(address) = deployment.address() {
+        inside["spec"]["clusterIP"] = json!(address);
     }
-    if !deployment.node_ports.is_empty() {
-        let ports: Vec<_> = ports.iter().zip(&deployment.node_ports).map(outside).collect();
-        let spec =
-            json!({ "type": "NodePort", "selector": selector, "ports": ports, "publishNotReadyAddresses": true });
-        services.push(object(target, deployment, "v1", "Service", "-outside", json!({ "spec": spec })));
+    let inside = object(target, deployment, "v1", "Service", "", inside);
+    if let Outside::NodePorts(numbers) = &deployment.outside {
+        for (port, number) in ports.iter_mut().zip(numbers) {
+            port["nodePort"] = json!(number);
+        }
     }
-    services
+    if let Outside::Closed = deployment.outside {
+        return vec![inside];
+    }
+    let spec = json!({ "type": "NodePort", "selector": selector, "ports": ports, "publishNotReadyAddresses": true });
+    vec![inside, object(target, deployment, "v1", "Service", OUTSIDE, json!({ "spec": spec }))]
 }
 
 #[cfg(test)]
@@ -355,6 +385,16 @@ mod tests {
         assert_eq!(outside("app-outside")["publishNotReadyAddresses"], true);
         // What other workloads call is as it would be in production.
         assert!(outside("app")["publishNotReadyAddresses"].is_null() && outside("app")["type"].is_null());
+    }
+
+    #[test]
+    fn the_names_of_the_workloads_need_no_name_server() {
+        let list = list();
+        let address = find(&list, "Service", "store")["spec"]["clusterIP"].clone();
+        assert_eq!(address, "10.96.0.32");
+        let aliases = &find(&list, "Deployment", "app")["spec"]["template"]["spec"]["hostAliases"];
+        assert!(aliases.as_array().unwrap().contains(&json!({ "ip": address, "hostnames": ["store"] })), "{aliases}");
+        assert_ne!(find(&list, "Service", "app")["spec"]["clusterIP"], address);
     }
 
     #[test]

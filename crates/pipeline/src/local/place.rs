@@ -182,10 +182,12 @@ impl Place for LocalPlace {
                 Seen::broken(running.executable.display(), format!("{} is gone: {error}", instance.name))
             }
         };
-        let expected = image.image().executable_digest();
-        let container_to_process = match Digest::of_file(&exe) {
-            Ok(found) => Seen::compare(expected, found),
-            Err(error) => Seen::broken(expected, format!("{} cannot be read: {error:#}", instance.name)),
+        let container_to_process = match (image.image().executable_digest(), Digest::of_file(&exe)) {
+            (Err(why), _) => Seen::unchecked("the executable of the image", why),
+            (Ok(expected), Ok(found)) => Seen::compare(expected, found),
+            (Ok(expected), Err(error)) => {
+                Seen::broken(expected, format!("{} cannot be read: {error:#}", instance.name))
+            }
         };
         Sight { place_to_container, container_to_process }
     }

@@ -1,0 +1,121 @@
+//! What is said when it does not work, and that nothing is left then.
+
+use std::time::Duration;
+
+use image::{BuildError, Engine};
+use supervise::Cancel;
+
+use crate::kit::{BASE, Scene};
+
+fn fails(scene: &Scene, instructions: &str) -> BuildError {
+    scene.write("Containerfile", instructions);
+    scene.run(&scene.build(), &Cancel::new()).unwrap_err()
+}
+
+#[test]
+fn a_step_that_fails_is_named_with_what_it_said() {
+    let Some(scene) = Scene::new() else { return };
+    let error = fails(&scene, "FROM localhost/base:1\nRUN echo fine\nRUN echo the reason >&2; exit 7\nUSER 1\n");
+    let BuildError::Failed { cause, tail, log } = error else { panic!("{error:?}") };
+    assert_eq!(cause, "`RUN echo the reason >&2; exit 7` (step 3/6) fails: exit status 7");
+    assert!(tail.iter().any(|line| line == "the reason") && tail.len() <= 40, "{tail:?}");
+    assert!(!tail.iter().any(|line| line.contains("level=debug")), "{tail:?}");
+    assert_eq!(log, scene.log());
+    assert_eq!((scene.images().0, scene.containers()), (vec![BASE.to_owned()], String::new()));
+
+    let missing = fails(&scene, "FROM localhost/base:1\nCOPY nothing /x\n").to_string();
+    assert!(missing.starts_with("`COPY nothing /x`") && missing.ends_with("no such file or directory"), "{missing}");
+    // The network is not there unless it is asked for.
+    let network = fails(
+        &scene,
+        "FROM localhost/base:1\nRUN while read x; do case $x in *eth0*) exit;; esac; done </proc/net/dev; exit 9\n",
+    );
+    assert!(network.to_string().ends_with("exit status 9"), "{network}");
+}
+
+#[test]
+fn what_is_missing_is_said_before_anything_is_built() {
+    let Some(scene) = Scene::new() else { return };
+    let base = fails(&scene, "FROM localhost/nowhere:1\n").to_string();
+    assert!(base.contains("`localhost/nowhere:1`") && base.contains("`podman pull localhost/nowhere:1`"), "{base}");
+    assert!(!scene.log().exists(), "nothing was built");
+    let mut build = scene.build();
+    build.containerfile = Some("Other".to_owned());
+    let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
+    assert!(error.contains("there is no `Other` in"), "{error}");
+    build.context = "services/none".to_owned();
+    let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
+    assert!(error.contains("open the build context") && error.contains("services/none"), "{error}");
+    build = scene.build();
+    build.context = ".".to_owned();
+    build.containerfile = Some("services/app/Containerfile".to_owned());
+    let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
+    assert!(error.contains("write `state` into `.containerignore`"), "{error}");
+}
+
+#[test]
+fn an_image_that_nobody_may_run_is_refused() {
+    let Some(scene) = Scene::new() else { return };
+    let root = fails(&scene, "FROM localhost/base:1\nENTRYPOINT [\"program\"]\n").to_string();
+    assert!(root.contains("would run as `root`") && root.contains("`USER 65532:65532`"), "{root}");
+    let named = fails(&scene, "FROM localhost/base:1\nUSER nobody\n").to_string();
+    assert!(named.contains("would run as `nobody`"), "{named}");
+    // What would be swallowed by the last line is missed.
+    let cut = fails(&scene, "FROM localhost/base:1\nUSER 1\nRUN echo \\\n").to_string();
+    assert!(cut.contains("end the Containerfile with a whole line"), "{cut}");
+    assert_eq!(scene.images().0, [BASE]);
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_named() {
+    let scene = Scene::without_engine();
+    for (engine, name) in [(Engine::Podman, "podman"), (Engine::Docker, "docker")] {
+        let mut build = scene.build();
+        build.engine = engine;
+        build.prepare = std::sync::Arc::new(|command| command.env("PATH", "/nonexistent"));
+        let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
+        assert!(error.contains(&format!("built by `{name}`, which is not installed")), "{error}");
+    }
+}
+
+/// Podman that is killed leaves a container, and the process in it goes on: neither must be there afterwards.
+#[test]
+fn a_build_that_is_ended_leaves_no_process_and_no_container() {
+    let Some(scene) = Scene::new() else { return };
+    let scene = &scene;
+    // The loop holds no other program: the base has none.
+    scene.write("Containerfile", "FROM localhost/base:1\nRUN echo begun; while :; do :; done\nUSER 1\n");
+    for kill in [false, true] {
+        let cancel = Cancel::new();
+        let error = std::thread::scope(|scope| {
+            let build = scope.spawn(|| scene.run(&scene.build(), &cancel).unwrap_err());
+            let begun = || std::fs::read_to_string(scene.log()).unwrap_or_default().lines().any(|line| line == "begun");
+            let patience = Cancel::new();
+            while !begun() && !build.is_finished() {
+                patience.wait(Duration::from_millis(10));
+            }
+            cancel.cancel();
+            if kill {
+                cancel.kill();
+            }
+            build.join().unwrap()
+        });
+        assert!(matches!(error, BuildError::Cancelled), "{error:?}");
+        let marked =
+            supervise::find_marked("CONTAINERS_STORAGE_CONF", &scene.path("storage.conf").display().to_string());
+        assert_eq!((marked, scene.containers()), (Vec::new(), String::new()), "kill: {kill}");
+        assert_eq!(scene.images().0, [BASE]);
+        std::fs::remove_file(scene.log()).unwrap();
+    }
+}
+
+#[test]
+fn a_build_that_takes_too_long_is_ended() {
+    let Some(scene) = Scene::new() else { return };
+    scene.write("Containerfile", "FROM localhost/base:1\nRUN while :; do :; done\nUSER 1\n");
+    let mut build = scene.build();
+    build.limit = Duration::from_secs(2);
+    let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
+    assert_eq!(error, "`podman build` was ended: it ran longer than 2 s");
+    assert_eq!((scene.images().0, scene.containers()), (vec![BASE.to_owned()], String::new()));
+}

@@ -1,0 +1,88 @@
+//! The image of a workload with a Containerfile: built by the engine of the platform, which has nothing of it afterwards.
+
+use std::sync::Arc;
+
+use image::{BuildError, BuiltImage, ContainerfileBuild, Engine, ImageTag};
+use supervise::Cmd;
+
+use crate::build::{BUILD_LIMIT, failure};
+use crate::event::Event;
+use crate::ledger::{RUN_MARK, Resource};
+use crate::one::Shared;
+use crate::platform::Site;
+use crate::step::Step;
+use crate::workload::{Containerfile, Workload};
+
+/// The build of a workload's image, as it is done and as its inputs are read again.
+///
+/// # Errors
+/// If the platform has no engine.
+pub(crate) fn build(
+    step: &Step,
+    shared: &Shared,
+    workload: &Workload,
+    of: &Containerfile,
+) -> anyhow::Result<ContainerfileBuild> {
+    let (run, observer) = (step.recorder().run_id().to_owned(), step.observer());
+    Ok(ContainerfileBuild {
+        engine: shared.config.platform.engine()?,
+        prepare: Arc::new(move |command| command.env(RUN_MARK, &run).observer(Arc::clone(&observer))),
+        workspace: shared.config.workspace.clone(),
+        context: of.context.clone(),
+        containerfile: of.path.clone(),
+        arguments: of.arguments.clone(),
+        network: of.network,
+        service: workload.name().to_owned(),
+        state: shared.config.home.build().join("containerfiles"),
+        limit: BUILD_LIMIT,
+    })
+}
+
+/// Builds the image under its tag.
+pub(crate) fn run(
+    step: &Step,
+    shared: &Shared,
+    site: &Site,
+    workload: &Workload,
+    of: &Containerfile,
+    tag: ImageTag,
+) -> anyhow::Result<BuiltImage> {
+    let build = build(step, shared, workload, of)?;
+    let service = site.pipeline.service();
+    let log = site.run.log(service, &format!("{}-build", workload.name()))?;
+    let scratch = site.run.work().join(".contexts").join(service).join(workload.name());
+    let left = Resource::EngineImage { engine: build.engine, reference: tag.reference().to_owned(), log: log.clone() };
+    let n = site.ledger.will_make(Some(service), left)?;
+    let start = step.recorder().elapsed();
+    let built = build.run(tag, &shared.blobs, &scratch, &log, step.cancel()).map_err(|error| {
+        match step.cancel().check() {
+            // Who ends the run is told so, and not that the build failed.
+            Err(cancelled) => cancelled.into(),
+            Ok(()) => anyhow::Error::from(match error {
+                BuildError::Failed { .. } => {
+                    let mut failure = failure(error);
+                    failure.cause = format!("the image of `{}` cannot be built: {}", workload.name(), failure.cause);
+                    failure
+                }
+                error => failure(error),
+            }),
+        }
+    })?;
+    site.ledger.gone(n)?;
+    step.event(Event::Fingerprinted {
+        image: workload.name().to_owned(),
+        fingerprint: built.source().fingerprint,
+        files: built.source().inputs.len() as u64,
+        made_visible: Vec::new(),
+        took_us: u64::try_from(step.recorder().elapsed().saturating_sub(start).as_micros()).unwrap_or(u64::MAX),
+    });
+    Ok(built)
+}
+
+/// Removes what a build left in an engine.
+///
+/// # Errors
+/// If it is still there.
+pub(crate) fn remove(engine: Engine, reference: &str, log: &std::path::Path) -> anyhow::Result<()> {
+    engine.remove(&Cmd::new(engine.name()), reference, log)
+}
