@@ -6,6 +6,7 @@
 mod cold;
 mod edit;
 mod engine;
+mod fingerprint;
 mod runs;
 
 use std::path::{Path, PathBuf};
@@ -36,8 +37,13 @@ pub(crate) struct Figure {
 type Measurement = fn(&Lab) -> anyhow::Result<Vec<Figure>>;
 
 /// The measurements, by name.
-const ALL: [(&str, Measurement); 4] =
-    [("cold", cold::run), ("engine", engine::run), ("runs", runs::run), ("edit", edit::run)];
+const ALL: [(&str, Measurement); 5] = [
+    ("cold", cold::run),
+    ("engine", engine::run),
+    ("runs", runs::run),
+    ("fingerprint", fingerprint::run),
+    ("edit", edit::run),
+];
 
 /// Where measurements work.
 pub(crate) struct Lab {

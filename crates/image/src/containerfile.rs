@@ -19,6 +19,7 @@ mod engine;
 mod entry;
 mod export;
 mod ignore;
+mod leftovers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -126,16 +127,16 @@ impl ContainerfileBuild {
         cancel: &Cancel,
     ) -> anyhow::Result<Exported> {
         let command = self.command();
-        let id = self.engine.id(&command, reference, cancel)?.context("the engine has no image of this name")?;
         let exported = export(&*self.prepare, self.engine, reference, blobs, cancel)
             .with_context(|| format!("take `{reference}` out of {}", self.engine.name()))?;
         if self.engine == Engine::Podman {
+            let known = self.engine.inspect(&command, reference, "{{.Id}} {{.Parent}}", cancel)?.unwrap_or_default();
+            let (id, tip) = known.split_once(' ').unwrap_or((&known, ""));
             let digest = exported.config_blob.digest;
             ensure!(id == digest.hex(), "podman built {id} and gave out {digest} as `{reference}`: run again");
-            let tip = self.engine.inspect(&command, reference, "{{.Parent}}", cancel)?.unwrap_or_default();
             // Without a step of its own the image's parent is the one that it is built on.
-            if !read.bases.contains(&tip) {
-                cache.keep(self.engine, &command, &tip)?;
+            if !read.bases.contains(tip) {
+                cache.keep(self.engine, &command, tip)?;
             }
         }
         Ok(exported)
@@ -170,7 +171,10 @@ impl ContainerfileBuild {
         let text = fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))?;
         let rules = context::rules(&root, &path)?;
         let what = || format!("make the directory `{}`", self.state.display());
-        let own = fs::create_dir_all(&self.state).and_then(|()| fs::canonicalize(&self.state)).with_context(what)?;
+        fs::create_dir_all(&self.state).with_context(what)?;
+        // Neither may be read for a context: one would grow while it is read, and the other change with each build.
+        let own = [Some(self.state.as_path()), staged.and_then(Path::parent)];
+        let own: Vec<_> = own.into_iter().flatten().filter_map(|path| fs::canonicalize(path).ok()).collect();
         let context = Context { root: &root, name: &self.context, rules: &rules, own: &own };
         let mut inputs = context.read(staged)?;
 

@@ -63,7 +63,6 @@ impl BuiltImage {
 /// The content stores of the nodes of one cluster.
 #[derive(Debug)]
 pub struct NodeStore {
-    engine: Cmd,
     nodes: Vec<Node>,
     cancel: Cancel,
 }
@@ -71,6 +70,8 @@ pub struct NodeStore {
 #[derive(Debug)]
 struct Node {
     name: String,
+    /// Runs the command that its arguments name there, with its own stdin.
+    enter: Cmd,
     /// What it had when it was last asked. If it has lost some of it since, it says so when an image wants it.
     known: Mutex<Option<Known>>,
     /// What it said of an image after it had taken it in, by reference, for whoever asks next.
@@ -85,11 +86,11 @@ struct Known {
 }
 
 impl NodeStore {
-    /// The nodes of these names, which are containers of an engine (`podman`, `docker`): `engine` is its command without
-    /// arguments. `cancel` ends whatever is under way.
-    pub fn new(engine: Cmd, nodes: Vec<String>, cancel: Cancel) -> NodeStore {
-        let nodes = nodes.into_iter().map(|name| Node { name, known: Mutex::default(), said: Mutex::default() });
-        NodeStore { engine, nodes: nodes.collect(), cancel }
+    /// The nodes of these names. The command of each runs on the node what its further arguments name, with its own stdin:
+    /// `podman exec -i NODE`, `ssh NODE`. `cancel` ends whatever is under way.
+    pub fn new(nodes: Vec<(String, Cmd)>, cancel: Cancel) -> NodeStore {
+        let node = |(name, enter)| Node { name, enter, known: Mutex::default(), said: Mutex::default() };
+        NodeStore { nodes: nodes.into_iter().map(node).collect(), cancel }
     }
 
     fn shell(
@@ -99,12 +100,11 @@ impl NodeStore {
         arguments: &[&str],
         stdin: Option<PipeReader>,
     ) -> Result<Output, CmdError> {
-        let mut command = self.engine.clone().arg("exec");
-        command = match stdin {
-            Some(stdin) => command.arg("-i").stdin_file(File::from(OwnedFd::from(stdin))).deadline(SEND_LIMIT),
+        let command = node.enter.clone().args(["sh", "-c", script, "sh"]).args(arguments).capture_stdout();
+        let command = match stdin {
+            Some(stdin) => command.stdin_file(File::from(OwnedFd::from(stdin))).deadline(SEND_LIMIT),
             None => command.deadline(ASK_LIMIT),
         };
-        let command = command.args([&node.name, "sh", "-c", script, "sh"]).args(arguments).capture_stdout();
         command.run(&self.cancel)
     }
 

@@ -9,6 +9,7 @@ mod engine;
 mod evidence;
 mod forward;
 mod look;
+mod node;
 mod objects;
 mod place;
 mod preflight;
@@ -220,11 +221,11 @@ impl Platform for Kind {
         };
         // From now on: what it takes to learn what the API server knows is over when something is deployed.
         let watch = Watch::start(&tools, &namespace, logs.clone())?;
-        let nodes = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+        let nodes = cluster.nodes.iter().map(|node| (node.name.clone(), node.enter(&tools))).collect();
         let workloads = site.pipeline.workloads().iter().map(|workload| workload.name().to_owned());
         let reach = match &self.options.clusters {
             // The ports of a cluster are mapped when it is made: there are none for us in one that exists.
-            Clusters::Reuse(_) => match cluster.nodes.iter().find_map(cluster::Node::reachable) {
+            Clusters::Reuse(_) => match cluster.nodes.iter().find_map(node::Node::reachable) {
                 Some(address) => Reach::Node(address.to_string()),
                 None => Reach::Forwards(Mutex::default()),
             },
@@ -234,7 +235,7 @@ impl Platform for Kind {
             service: service.to_owned(),
             run: site.run_id.to_string(),
             namespace,
-            store: NodeStore::new(tools.engine(), nodes, step.cancel().clone()),
+            store: NodeStore::new(nodes, step.cancel().clone()),
             cluster,
             tools,
             secrets: site.secrets.clone(),

@@ -3,6 +3,8 @@
 //! Every link of the chain is looked at in every run, before the first test; what only the running program can show is looked
 //! at again after the last one. The tests take a [`Proved`], which nothing else makes.
 
+use std::thread;
+
 use anyhow::Context;
 use image::Source;
 
@@ -10,7 +12,7 @@ use crate::Failure;
 use crate::event::{Event, Link, LinkVerdict, Moment};
 use crate::platform::{Deployable, Deployed, Instance, Place, Seen, UNREADABLE};
 use crate::probe;
-use crate::step::Step;
+use crate::step::{Step, panicked};
 use crate::workload::Workload;
 
 /// Tells the fingerprint of a workload's source as it is now, against what it was.
@@ -30,11 +32,7 @@ impl Proved {
     /// # Errors
     /// The first broken link.
     pub fn still_holds(&self, place: &dyn Place, step: &Step) -> anyhow::Result<()> {
-        let mut check = Check { step, moment: Moment::AfterTests, broken: None };
-        for (deployable, instance) in self.0.instances() {
-            check.running(place, deployable, instance);
-        }
-        check.result()
+        check(step, Moment::AfterTests, &self.0, |deployable, instance| running(place, deployable, instance))
     }
 }
 
@@ -43,19 +41,56 @@ impl Proved {
 /// # Errors
 /// The first broken link, in the order of the chain.
 pub fn prove(place: &dyn Place, step: &Step, deployed: Deployed, now: Fingerprint<'_>) -> anyhow::Result<Proved> {
-    let mut check = Check { step, moment: Moment::BeforeTests, broken: None };
-    for (deployable, instance) in deployed.instances() {
+    check(step, Moment::BeforeTests, &deployed, |deployable, instance| {
         let image = deployable.image.image();
         let fingerprint = image.source().fingerprint;
-        let seen = now(&deployable.workload, image.source())
+        let source = now(&deployable.workload, image.source())
             .unwrap_or_else(|error| Seen::broken(fingerprint, format!("{error:#}")));
-        check.note(Link::SourceToImage, instance, seen);
-        check.note(Link::ImageToExecutable, instance, section(deployable));
-        check.note(Link::ImageToPlace, instance, held(place, deployable));
-        check.running(place, deployable, instance);
-    }
-    check.result()?;
+        let mut links = vec![
+            (Link::SourceToImage, source),
+            (Link::ImageToExecutable, section(deployable)),
+            (Link::ImageToPlace, held(place, deployable)),
+        ];
+        links.extend(running(place, deployable, instance));
+        links
+    })?;
     Ok(Proved(deployed))
+}
+
+/// The links that can be looked at as long as the workload runs.
+fn running(place: &dyn Place, deployable: &Deployable, instance: &Instance) -> Vec<(Link, Seen)> {
+    let sight = place.look(instance, &deployable.image);
+    vec![
+        (Link::PlaceToContainer, sight.place_to_container),
+        (Link::ContainerToProcess, sight.container_to_process),
+        (Link::ProcessToEndpoint, endpoint(deployable, instance)),
+    ]
+}
+
+/// Looks at all instances at once, and records what was seen in their order.
+fn check(
+    step: &Step,
+    moment: Moment,
+    deployed: &Deployed,
+    look: impl Fn(&Deployable, &Instance) -> Vec<(Link, Seen)> + Sync,
+) -> anyhow::Result<()> {
+    let seen = thread::scope(|scope| {
+        let threads: Vec<_> = deployed
+            .instances()
+            .map(|(deployable, instance)| (instance, scope.spawn(|| look(deployable, instance))))
+            .collect();
+        let join = |(instance, thread): (_, thread::ScopedJoinHandle<'_, _>)| {
+            anyhow::Ok((instance, thread.join().map_err(panicked)?))
+        };
+        threads.into_iter().map(join).collect::<anyhow::Result<Vec<_>>>()
+    })?;
+    let mut check = Check { step, moment, broken: None };
+    for (instance, links) in seen {
+        for (link, seen) in links {
+            check.note(link, instance, seen);
+        }
+    }
+    check.result()
 }
 
 struct Check<'a> {
@@ -65,15 +100,11 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// The links that can be looked at as long as the workload runs.
-    fn running(&mut self, place: &dyn Place, deployable: &Deployable, instance: &Instance) {
-        let sight = place.look(instance, &deployable.image);
-        self.note(Link::PlaceToContainer, instance, sight.place_to_container);
-        self.note(Link::ContainerToProcess, instance, sight.container_to_process);
-        self.note(Link::ProcessToEndpoint, instance, endpoint(deployable, instance));
-    }
-
     fn note(&mut self, link: Link, instance: &Instance, seen: Seen) {
+        // A look that was cancelled has seen nothing.
+        if seen.verdict == LinkVerdict::Broken && self.step.cancel().is_cancelled() {
+            return;
+        }
         if seen.verdict == LinkVerdict::Broken && self.broken.is_none() {
             self.broken = Some(failure(link, instance, &seen));
         }
@@ -89,6 +120,7 @@ impl Check<'_> {
     }
 
     fn result(self) -> anyhow::Result<()> {
+        self.step.cancel().check()?;
         self.broken.map_or(Ok(()), |failure| Err(failure.into()))
     }
 }

@@ -1,6 +1,6 @@
 //! Who may write, and how much at once.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -57,13 +57,22 @@ fn answer_to_head(client: &Client) -> String {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.write_all(head.as_bytes())?;
-        let mut answer = Vec::new();
-        match stream.read_to_end(&mut answer) {
-            // a reset after the answer is how a server may drop a body that it does not want
-            Err(error) if answer.is_empty() => Err(error),
-            _ => Ok(answer),
+        // Not to the end of the connection: the service may still take in the body that it does not want.
+        let mut stream = BufReader::new(stream);
+        let (mut answer, mut length) = (String::new(), 0);
+        while !answer.ends_with("\r\n\r\n") {
+            let start = answer.len();
+            if stream.read_line(&mut answer)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(value) = answer[start..].to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap_or(0);
+            }
         }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body)?;
+        Ok(answer + &String::from_utf8_lossy(&body))
     };
-    let answer = exchange().unwrap_or_else(|error| panic!("POST {uri} without a body: no answer: {error}"));
-    String::from_utf8_lossy(&answer).into_owned()
+    let answer: std::io::Result<String> = exchange();
+    answer.unwrap_or_else(|error| panic!("POST {uri} without a body: no answer: {error}"))
 }

@@ -23,8 +23,8 @@ pub(super) struct Context<'a> {
     /// Its name, relative to the workspace: what the names of its files begin with.
     pub(super) name: &'a str,
     pub(super) rules: &'a Rules,
-    /// A folder that the run itself writes to, and that must not be part of it.
-    pub(super) own: &'a Path,
+    /// Folders that builds write to, and that must not be part of it.
+    pub(super) own: &'a [PathBuf],
 }
 
 #[derive(Default)]
@@ -66,23 +66,24 @@ impl Context<'_> {
                 format!("the file name `{}` is not UTF-8: rename it or ignore it", entry.path().display())
             })?;
             let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-            self.entry(&path, dest, contents).with_context(|| format!("read `{}`", entry.path().display()))?;
+            self.entry(&path, dest, contents)?;
         }
         Ok(())
     }
 
     fn entry(&self, path: &str, dest: Option<&Path>, contents: &mut Contents) -> anyhow::Result<()> {
         let from = self.root.join(path);
+        let what = || format!("read `{}`", from.display());
         let excluded = self.rules.exclude(path);
-        let metadata = fs::symlink_metadata(&from)?;
+        let metadata = fs::symlink_metadata(&from).with_context(what)?;
         let (kind, mode) = (metadata.file_type(), metadata.permissions().mode() & 0o7777);
         if excluded && !(kind.is_dir() && self.rules.bring_back()) {
             return Ok(());
         }
         let to = dest.map(|dest| dest.join(path));
         if kind.is_dir() {
-            if self.own.starts_with(&from) {
-                let own = self.own.display();
+            if let Some(own) = self.own.iter().find(|own| own.starts_with(&from)) {
+                let own = own.display();
                 ensure!(
                     excluded,
                     "the build context holds `{own}`, where this tool builds: write `{path}` into `.containerignore`"
@@ -91,26 +92,26 @@ impl Context<'_> {
             }
             if !excluded {
                 contents.list += &format!("folder {mode:o} {path}\n");
-                to.as_deref().map_or(Ok(()), fs::create_dir_all)?;
+                to.as_deref().map_or(Ok(()), fs::create_dir_all).with_context(what)?;
             }
             self.folder(path, dest, contents)?;
             if let (Some(to), false) = (&to, excluded) {
                 // Last, so that a folder that nobody may write to can be filled; and its owner must be able to remove it.
-                fs::set_permissions(to, Permissions::from_mode(mode | 0o700))?;
-                File::open(to)?.set_modified(UNIX_EPOCH)?;
+                fs::set_permissions(to, Permissions::from_mode(mode | 0o700)).with_context(what)?;
+                File::open(to).and_then(|folder| folder.set_modified(UNIX_EPOCH)).with_context(what)?;
             }
             return Ok(());
         }
         // The folder may be left out itself.
-        to.as_deref().and_then(Path::parent).map_or(Ok(()), fs::create_dir_all)?;
+        to.as_deref().and_then(Path::parent).map_or(Ok(()), fs::create_dir_all).with_context(what)?;
         if kind.is_symlink() {
-            let target = fs::read_link(&from)?;
-            let text = target.to_str().context("the target of the link is not UTF-8")?;
+            let target = fs::read_link(&from).with_context(what)?;
+            let text = target.to_str().context("the target of the link is not UTF-8").with_context(what)?;
             contents.list += &format!("link {path} {text}\n");
-            to.map_or(Ok(()), |to| symlink(&target, to))?;
+            to.map_or(Ok(()), |to| symlink(&target, to)).with_context(what)?;
         } else if kind.is_file() {
             contents.list += &format!("file {mode:o} {path}\n");
-            let digest = copy(&from, to, mode)?;
+            let digest = copy(&from, to, mode).with_context(what)?;
             contents.inputs.push((self.name_of(path), digest));
         }
         // A socket, a pipe or a device is no content: engines pass them over.

@@ -1,30 +1,19 @@
-//! The engine that builds: podman or docker, and how a build of it is ended without a trace.
-//!
-//! podman builds in a container of its own for each step. When podman is killed it leaves this container, the process in it
-//! (which is no child of the group), the runtime's state and a directory in `/var/tmp`, as measured with 4.3.1. So it is not
-//! killed: the process in the container is, whereupon podman reports a failed step and cleans up by itself. Its log tells the
-//! container's id, which is the process's host name; it goes straight into a file, and is there even if this process dies.
+//! The engine that builds, podman or docker: what it is asked, and what it means when it fails.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use supervise::{Cancel, Cmd, CmdError, CmdErrorKind};
 
+use super::leftovers;
 use crate::BuildError;
 
 /// How long a question may take: podman waits for other users of its store.
 const ASK_LIMIT: Duration = Duration::from_secs(60);
-/// How long an engine may take to end a build by itself.
-const END_LIMIT: Duration = Duration::from_secs(8);
 const LOOK: Duration = Duration::from_millis(20);
-/// The environment variable by which the processes of a build are found; its value is the image's reference.
-const MARK: &str = "E2E_IMAGE_BUILD";
-/// How podman's log tells a container that it made for a build.
-const CONTAINER: &str = "msg=\"Container ID: ";
 /// How many lines of a log are shown.
 const TAIL: usize = 40;
 
@@ -55,14 +44,7 @@ impl Engine {
     pub fn remove(self, command: &Cmd, reference: &str, log: &Path) -> anyhow::Result<()> {
         let cancel = Cancel::new();
         if self == Engine::Podman {
-            let containers = containers(log);
-            end_steps(&containers, || supervise::find_marked(MARK, reference).is_empty());
-            let left = supervise::end_marked(MARK, reference, Duration::from_secs(1), &cancel);
-            ensure!(left.is_empty(), "the processes {left:?} do not end, although they were killed");
-            if !containers.is_empty() {
-                let command = command.clone().args(["rm", "--force", "--ignore"]).args(&containers);
-                command.deadline(ASK_LIMIT).run(&cancel).context("remove the containers of a build")?;
-            }
+            leftovers::remove(command, reference, log)?;
         }
         // Without `--no-prune` the engine's cache of the steps would go too, and each build start anew.
         let removed = command.clone().args(["image", "rm", "--no-prune", reference]).deadline(ASK_LIMIT).run(&cancel);
@@ -137,24 +119,24 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<(), BuildError> {
         let start = Instant::now();
-        let mut process =
-            command.env(MARK, reference).log_directly(log).spawn(cancel).map_err(|error| match error.kind {
+        let mut process = command.env(leftovers::MARK, reference).log_directly(log).spawn(cancel).map_err(|error| {
+            match error.kind {
                 CmdErrorKind::Cancelled => BuildError::Cancelled,
                 _ => BuildError::Other(self.explain(error)),
-            })?;
+            }
+        })?;
         let (status, late) = loop {
             if let Some(status) = process.wait_timeout(LOOK) {
                 break (Some(status), false);
             }
             let late = start.elapsed() > limit;
             if cancel.is_cancelled() || late {
-                end_steps(&containers(log), || process.try_wait().is_some() || cancel.is_kill());
+                leftovers::end_steps(log, || process.try_wait().is_some() || cancel.is_kill());
                 break (process.try_wait(), late);
             }
         };
-        let killed = status.is_none();
         drop(process.stop());
-        if killed {
+        if status.and_then(|status| status.code()).is_none() {
             // Its containers are still there, and only this log tells them.
             return Err(if late { self.too_late(limit, log) } else { BuildError::Cancelled });
         }
@@ -175,30 +157,6 @@ impl Engine {
         let cause = format!("`{} build` was ended: it ran longer than {} s", self.name(), limit.as_secs());
         BuildError::Failed { cause, tail: supervise::tail_of(log), log: log.to_owned() }
     }
-}
-
-/// Ends what runs in the containers of a build, until the build is over. A step that goes on without its process (`a || b`)
-/// starts another one.
-fn end_steps(containers: &BTreeSet<String>, mut over: impl FnMut() -> bool) {
-    let start = Instant::now();
-    let pause = Cancel::new();
-    loop {
-        for container in containers {
-            // The first process of a container heeds TERM only if it asked for it.
-            drop(supervise::end_marked("HOSTNAME", &container[..12], Duration::from_millis(100), &pause));
-        }
-        if over() || start.elapsed() > END_LIMIT {
-            return;
-        }
-        pause.wait(LOOK);
-    }
-}
-
-/// The containers that a build told of.
-fn containers(log: &Path) -> BTreeSet<String> {
-    let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
-    let ids = text.lines().filter_map(|line| line.split_once(CONTAINER)?.1.split('"').next().map(str::to_owned));
-    ids.filter(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
 }
 
 /// Takes out of a log what is there only for us, and gives the lines that stay.
@@ -222,18 +180,26 @@ fn cause(engine: Engine, lines: &[String]) -> String {
         let last = lines.iter().rev().find(|line| !line.trim().is_empty());
         return last.map_or_else(|| format!("`{} build` failed and said nothing", engine.name()), Clone::clone);
     };
-    // podman: `building at STEP "RUN x": while running runtime: exit status 7`.
-    if let Some((step, why)) = error.strip_prefix("building at STEP \"").and_then(|rest| rest.rsplit_once("\": ")) {
-        let number = lines.iter().rev().find_map(|line| line.strip_prefix("STEP ")?.split(':').next());
-        let number = number.map(|number| format!(" (step {number})")).unwrap_or_default();
+    // podman: `STEP 3/4: RUN x` (in a build of several stages `[2/2] STEP …`), and at the end
+    // `building at STEP "RUN x": while running runtime: exit status 7`.
+    let steps =
+        lines.iter().rev().filter_map(|line| line.strip_prefix("STEP ").or(line.split_once("] STEP ").map(|s| s.1)));
+    if let Some((number, step)) = steps.filter_map(|step| step.split_once(": ")).next()
+        && let Some(why) = error.strip_prefix(&format!("building at STEP \"{step}\": "))
+    {
+        // How many there are counts those that were added here.
+        let number = number.split('/').next().unwrap_or_default();
         let why = why.strip_prefix("while running runtime: ").unwrap_or(why);
-        return format!("`{step}`{number} fails: {why}");
+        return format!("`{step}` (step {number}) fails: {why}");
     }
     // BuildKit: `failed to solve: process "/bin/sh -c x" did not complete successfully: exit code: 7`, and above ` > [2/3] RUN x:`.
     let why = error.strip_prefix("failed to solve: ").unwrap_or(error);
     let step = lines.iter().find_map(|line| line.strip_prefix(" > [")?.trim_end_matches(':').split_once("] "));
     match (step, why.rsplit_once("did not complete successfully: ")) {
-        (Some((number, step)), Some((_, why))) => format!("`{step}` (step {number}) fails: {why}"),
+        (Some((number, step)), Some((_, why))) => {
+            let number = number.split('/').next().unwrap_or_default();
+            format!("`{step}` (step {number}) fails: {why}")
+        }
         _ => why.to_owned(),
     }
 }
@@ -250,21 +216,19 @@ mod tests {
             "STEP 2/4: RUN echo before\nbefore\n--> 7fedcf95a55\nSTEP 3/4: RUN echo; exit 7\nthe reason\n\
              Error: building at STEP \"RUN echo; exit 7\": while running runtime: exit status 7",
         );
-        assert_eq!(cause(Engine::Podman, &podman), "`RUN echo; exit 7` (step 3/4) fails: exit status 7");
+        assert_eq!(cause(Engine::Podman, &podman), "`RUN echo; exit 7` (step 3) fails: exit status 7");
         let copy = lines(
-            "Error: building at STEP \"COPY nope /x\": checking on sources under \"/c\": copier: stat: \"/nope\": no such file or directory",
+            "[2/2] STEP 2/9: COPY nope /x\nError: building at STEP \"COPY nope /x\": checking on sources under \"/c\": copier: \
+             stat: \"/nope\": no such file or directory",
         );
-        assert!(
-            cause(Engine::Podman, &copy).ends_with("no such file or directory"),
-            "{}",
-            cause(Engine::Podman, &copy)
-        );
+        let copy = cause(Engine::Podman, &copy);
+        assert!(copy.starts_with("`COPY nope /x` (step 2) fails: checking") && copy.ends_with("directory"), "{copy}");
         // The form of BuildKit's plain progress.
         let docker = lines(
             "------\n > [2/3] RUN echo; exit 7:\n0.1 the reason\n------\n\
              ERROR: failed to solve: process \"/bin/sh -c echo; exit 7\" did not complete successfully: exit code: 7",
         );
-        assert_eq!(cause(Engine::Docker, &docker), "`RUN echo; exit 7` (step 2/3) fails: exit code: 7");
+        assert_eq!(cause(Engine::Docker, &docker), "`RUN echo; exit 7` (step 2) fails: exit code: 7");
         assert_eq!(cause(Engine::Docker, &[]), "`docker build` failed and said nothing");
     }
 }

@@ -65,6 +65,9 @@ pub(super) fn executable(start: &Start, layers: &[Descriptor], blobs: &BlobStore
         let Some(line) = read.interpreter else { return Ok((path, read.digest)) };
         let mut words = line.split_whitespace();
         let interpreter = words.next().ok_or_else(|| format!("`{path}` names no interpreter"))?.to_owned();
+        if tree.resolve(&interpreter).is_none() {
+            return Err(format!("`{interpreter}`, the interpreter of `{path}`, is not a file of the image"));
+        }
         // `#!/usr/bin/env python3` runs what PATH has under that name.
         let named = if interpreter.ends_with("/env") { words.next().map(str::to_owned) } else { Some(interpreter) };
         script = Some(format!("the script `{path}`"));
@@ -257,6 +260,7 @@ mod tests {
                     ("usr/bin/python3.11", file, "python, old"),
                     ("usr/bin/gone", file, "gone"),
                     ("usr/bin/dash", file, "dash"),
+                    ("usr/bin/env", file, "env"),
                     ("opt/app/tool", file, "tool"),
                     ("bin", link, "usr/bin"),
                     ("loop", link, "/loop"),
@@ -272,6 +276,7 @@ mod tests {
                     ("app/server.py", file, "#!/usr/bin/env python3\nprint()"),
                     ("app/direct.py", file, "#! /bin/python3 -u\n"),
                     ("app/start.sh", file, "#!/bin/sh\nexec \"$@\""),
+                    ("app/odd", file, "#!/usr/bin/odd\n"),
                     ("opt/new", file, "new"),
                     ("opt/.wh..wh..opq", file, ""),
                 ],
@@ -300,6 +305,7 @@ mod tests {
             ("gone", "is in no folder of the image's PATH"),
             ("/opt/app/tool", "is not a file of the image"),
             ("/loop", "is not a file of the image"),
+            ("/app/odd", "`/usr/bin/odd`, the interpreter of `/app/odd`, is not a file of the image"),
             ("/app/start.sh", "the script `/app/start.sh` may go on as another program"),
             ("sh", "`sh` may go on as another program"),
         ] {

@@ -33,8 +33,8 @@ impl Nodes {
             fs::create_dir_all(dir.join(name).join("blobs")).unwrap();
             fs::write(dir.join(name).join("names"), "").unwrap();
         }
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let store = NodeStore::new(Cmd::new(dir.join("engine")), names, Cancel::new());
+        let enter = |name: &&str| ((*name).to_owned(), Cmd::new(dir.join("engine")).args(["exec", "-i", name]));
+        let store = NodeStore::new(names.iter().map(enter).collect(), Cancel::new());
         Nodes { dir, store }
     }
 

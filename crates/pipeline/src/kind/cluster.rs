@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use serde_json::json;
 use supervise::{Cancel, Cmd, CmdError};
 
 use super::engine::{ASK_LIMIT, Provider, Tools, kind_of};
+use super::node::Node;
 use super::objects::List;
 use crate::Failure;
 use crate::rundir::write_atomically;
@@ -68,29 +68,6 @@ pub(super) struct Cluster {
     pub(super) nodes: Vec<Node>,
     /// Ports on this machine by node port.
     pub(super) host_ports: BTreeMap<u16, u16>,
-}
-
-/// A node, which is a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) name: String,
-    /// Its address in the engine's network.
-    pub(super) address: Option<IpAddr>,
-    /// Its process on this machine; none where the engine's containers run on another.
-    pub(super) pid: Option<u32>,
-}
-
-impl Node {
-    /// The node's address, if this machine can reach it: that of the API server is tried.
-    pub(super) fn reachable(&self) -> Option<IpAddr> {
-        let address = self.address?;
-        TcpStream::connect_timeout(&SocketAddr::new(address, 6443), Duration::from_millis(500)).ok().map(|_| address)
-    }
-
-    /// Whether the container has stopped, as far as this machine can see.
-    pub(super) fn has_stopped(&self) -> bool {
-        self.pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
-    }
 }
 
 /// Creates a cluster. It must be in the ledger already.
@@ -220,12 +197,9 @@ fn parse_inspected(name: &str, json: &[u8]) -> anyhow::Result<Cluster> {
     let inspected: Vec<Inspected> = serde_json::from_slice(json).context("read what the engine says of the nodes")?;
     let (mut nodes, mut host_ports) = (Vec::new(), BTreeMap::new());
     for container in inspected {
-        let pid = Some(container.state.pid).filter(|pid| *pid != 0);
-        // Seen now and not later means stopped; never seen means that the containers are on another machine.
-        let pid = pid.filter(|pid| Path::new("/proc").join(pid.to_string()).exists());
         let networks = container.network.networks.unwrap_or_default();
         let address = networks.values().find_map(|network| network.address.parse().ok());
-        nodes.push(Node { name: container.name.trim_start_matches('/').to_owned(), address, pid });
+        nodes.push(Node::new(container.name.trim_start_matches('/'), address, container.state.pid));
         for (port, bindings) in container.network.ports.unwrap_or_default() {
             let node_port = port.strip_suffix("/tcp").and_then(|port| port.parse::<u16>().ok());
             let host_port = bindings.and_then(|all| all.first()?.host_port.parse::<u16>().ok());
@@ -394,8 +368,8 @@ mod tests {
             {"Name":"/n-worker","State":{"Pid":0},"NetworkSettings":{"Ports":{"8080/udp":null}}}]"#;
         let cluster = parse_inspected("n", podman.as_bytes()).unwrap();
         assert_eq!(cluster.host_ports, BTreeMap::from([(30080, 44843), (6443, 46189)]));
-        assert_eq!(cluster.nodes[0].address, Some(IpAddr::from([10, 89, 0, 2])));
-        let nodes: Vec<_> = cluster.nodes.iter().map(|node| (node.name.as_str(), node.pid)).collect();
-        assert_eq!(nodes, [("n-control-plane", Some(1)), ("n-worker", None)]);
+        assert_eq!(cluster.nodes[0].address, Some("10.89.0.2".parse().unwrap()));
+        let nodes: Vec<_> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(nodes, ["n-control-plane", "n-worker"]);
     }
 }

@@ -104,7 +104,8 @@ impl Tools {
         &self.cancel
     }
 
-    fn command(&self, program: &str) -> Cmd {
+    /// A program, recorded and marked as part of the run.
+    pub(super) fn command(&self, program: &str) -> Cmd {
         Cmd::new(program).env(RUN_MARK, &self.run).observer(Arc::clone(&self.observer))
     }
 
@@ -133,16 +134,6 @@ impl Tools {
         let output = command.run(&self.cancel)?;
         serde_json::from_slice(&output.stdout)
             .with_context(|| format!("read what the API server says of {}", what.join(" ")))
-    }
-
-    /// What a script prints on a node.
-    ///
-    /// # Errors
-    /// If it fails there.
-    pub(super) fn on_node(&self, node: &str, script: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let command = self.engine().args(["exec", node, "sh", "-c", script, "sh"]).args(arguments);
-        let output = command.capture_stdout().deadline(ASK_LIMIT).run(&self.cancel)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

@@ -28,20 +28,10 @@ pub(super) fn collect(tools: &Tools, cluster: &Cluster, namespace: &str, logs: &
         for node in &cluster.nodes {
             let tools = &tools;
             scope.spawn(move || {
-                let journal = [
-                    "exec",
-                    &node.name,
-                    "journalctl",
-                    "--no-pager",
-                    "--lines",
-                    "500",
-                    "--unit",
-                    "kubelet",
-                    "--unit",
-                    "containerd",
-                ];
+                let journal =
+                    ["journalctl", "--no-pager", "--lines", "500", "--unit", "kubelet", "--unit", "containerd"];
                 let log = logs.join(format!("{}.journal.log", node.name));
-                drop(tools.engine().args(journal).deadline(LIMIT).log(log).run(tools.cancel()));
+                drop(node.enter(tools).args(journal).deadline(LIMIT).log(log).run(tools.cancel()));
             });
         }
     });

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use image::BuiltImage;
 
 use super::engine::Tools;
+use super::node::Node;
 use super::objects::{ContainerStatus, List, Pod};
 use super::render::WORKLOAD;
 use crate::platform::{Seen, Sight};
@@ -16,7 +17,7 @@ const EXECUTABLE: &str = r#"pid=$(ctr -n k8s.io task ls | while read -r id pid r
 sha256sum "/proc/$pid/exe""#;
 
 /// Looks at every pod of a workload, as it is now.
-pub(super) fn look(tools: &Tools, namespace: &str, workload: &str, image: &BuiltImage) -> Sight {
+pub(super) fn look(tools: &Tools, nodes: &[Node], namespace: &str, workload: &str, image: &BuiltImage) -> Sight {
     let tools = tools.uncancelled();
     let accepted = accepted(image);
     let expected = image.executable_digest();
@@ -35,7 +36,7 @@ pub(super) fn look(tools: &Tools, namespace: &str, workload: &str, image: &Built
         Ok(found) => Seen::compare(&accepted[0], found.into_iter().collect::<Vec<_>>().join(", ")),
         Err(why) => Seen::broken(&accepted[0], why),
     };
-    let container_to_process = match (expected, executables(&tools, &pods)) {
+    let container_to_process = match (expected, executables(&tools, nodes, &pods)) {
         (Err(why), _) => unknown(why),
         (Ok(expected), Ok(found)) => Seen::compare(expected, found.into_iter().collect::<Vec<_>>().join(", ")),
         (Ok(expected), Err(error)) => Seen::broken(expected, format!("{error:#}")),
@@ -81,17 +82,18 @@ fn images(pods: &[Pod]) -> Result<BTreeSet<String>, String> {
     Ok(found)
 }
 
-fn executables(tools: &Tools, pods: &[Pod]) -> anyhow::Result<BTreeSet<String>> {
+fn executables(tools: &Tools, nodes: &[Node], pods: &[Pod]) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for pod in pods {
-        let node = pod.spec.node_name.as_deref().context("its pod is on no node")?;
+        let name = pod.spec.node_name.as_deref().context("its pod is on no node")?;
+        let node = nodes.iter().find(|node| node.name == name).with_context(|| format!("its node `{name}` is new"))?;
         let [ContainerStatus { container_id: Some(id), .. }] = pod.status.container_statuses.as_slice() else {
             anyhow::bail!("its pod has no running container, or more than one");
         };
         let id = id.strip_prefix("containerd://").with_context(|| format!("`{id}` is no container of containerd"))?;
-        let printed = tools.on_node(node, EXECUTABLE, &[id])?;
+        let printed = node.run(tools, EXECUTABLE, &[id])?;
         let sum = printed.split_whitespace().next().unwrap_or_default();
-        ensure!(sum.len() == 64, "node `{node}` answers `{}`", printed.trim());
+        ensure!(sum.len() == 64, "node `{name}` answers `{}`", printed.trim());
         found.insert(format!("sha256:{sum}"));
     }
     ensure!(!found.is_empty(), "there is no pod");

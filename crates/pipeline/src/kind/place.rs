@@ -227,7 +227,7 @@ impl Place for KindPlace {
     }
 
     fn look(&self, instance: &Instance, image: &LoadedImage) -> Sight {
-        look::look(&self.tools, &self.namespace, &instance.workload, image.image())
+        look::look(&self.tools, &self.cluster.nodes, &self.namespace, &instance.workload, image.image())
     }
 
     fn down(&self, instance: &Instance) -> Option<Failure> {

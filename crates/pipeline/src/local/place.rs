@@ -22,6 +22,9 @@ use crate::secrets::{Secrets, random};
 use crate::step::Step;
 use crate::workload::{Part, Workload};
 
+/// How long after its end the status of a process may take to be known.
+const STATUS_LIMIT: Duration = Duration::from_secs(2);
+
 pub(super) struct LocalPlace {
     service: String,
     dir: PathBuf,
@@ -221,7 +224,9 @@ impl LocalPlace {
     fn exited(&self, workload: &str) -> Option<Failure> {
         let mut running = lock(&self.running);
         let running = running.get_mut(workload)?;
-        let status = running.process.try_wait()?;
+        // Who was talking to it may know before its status is here; its program is gone from `/proc` by then.
+        let gone = fs::read_link(format!("/proc/{}/exe", running.process.pid())).is_err();
+        let status = if gone { running.process.wait_timeout(STATUS_LIMIT) } else { running.process.try_wait() }?;
         let failure = Failure::new(format!("`{workload}` ended by itself: {status}"))
             .evidence(supervise::tail_of(&running.log))
             .log(&running.log)

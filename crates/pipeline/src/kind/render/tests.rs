@@ -1,0 +1,98 @@
+//! What is applied, looked at as Kubernetes and a reviewer would.
+
+use super::*;
+use crate::workload::{data, endpoint, secret};
+
+fn list() -> Json {
+    let store = Workload::cargo("store")
+        .port("http", 8080)
+        .env("DATABASE", crate::Value::from("sqlite://").then(data("/x.db")))
+        .data();
+    let app = Workload::cargo("app")
+        .port("http", 9000)
+        .ready("/up")
+        .env("STORE", endpoint("store", "http"))
+        .env("URL", crate::Value::from("postgres://u:").then(secret("password")).then("@h/d"));
+    serde_json::from_str(&render(&Pipeline::new("app").workload(store).workload(app)).unwrap()).unwrap()
+}
+
+fn find<'a>(list: &'a Json, kind: &str, name: &str) -> &'a Json {
+    let items = list["items"].as_array().unwrap();
+    items.iter().find(|item| item["kind"] == kind && item["metadata"]["name"] == name).unwrap()
+}
+
+#[test]
+fn a_pod_meets_the_restricted_standard_and_is_never_pulled() {
+    let list = list();
+    assert_eq!(list["items"][0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
+    let pod = &find(&list, "Deployment", "app")["spec"]["template"]["spec"];
+    // Pod Security Standards, "Restricted".
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    let container = &pod["containers"][0];
+    assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+    assert_eq!(container["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(container["imagePullPolicy"], "Never");
+    let image = container["image"].as_str().unwrap();
+    assert!(image.starts_with("localhost/app@sha256:"), "by digest: {image}");
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/up");
+    assert!(
+        container["resources"]["limits"]["memory"].is_string() && container["resources"]["requests"]["cpu"].is_string()
+    );
+}
+
+#[test]
+fn values_are_resolved_inside_the_cluster_and_secrets_are_in_a_secret() {
+    let list = list();
+    let env = |name: &str| find(&list, "Deployment", name)["spec"]["template"]["spec"]["containers"][0]["env"].clone();
+    let value =
+        |env: &Json, name: &str| env.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone();
+    assert_eq!(value(&env("app"), "STORE")["value"], "http://store:8080");
+    assert_eq!(value(&env("app"), "LISTEN_ADDR")["value"], "0.0.0.0:9000");
+    assert_eq!(value(&env("store"), "DATABASE")["value"], "sqlite:///data/x.db");
+    let url = value(&env("app"), "URL");
+    assert_eq!(url["valueFrom"]["secretKeyRef"], json!({ "name": "app", "key": "URL" }));
+    assert!(url["value"].is_null());
+    assert_eq!(
+        find(&list, "Secret", "app")["stringData"]["URL"],
+        "postgres://u:<secret password, random in each run>@h/d"
+    );
+    let mounts =
+        find(&list, "Deployment", "store")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].clone();
+    assert!(mounts.as_array().unwrap().iter().any(|mount| mount["mountPath"] == "/data"));
+}
+
+#[test]
+fn every_port_has_a_node_port_of_its_own_that_also_leads_to_a_pod_that_is_not_ready() {
+    let list = list();
+    let outside = |name: &str| find(&list, "Service", name)["spec"].clone();
+    assert_eq!(outside("store-outside")["ports"][0]["nodePort"], 30080);
+    assert_eq!(outside("app-outside")["ports"][0]["nodePort"], 30081);
+    assert_eq!(outside("app-outside")["publishNotReadyAddresses"], true);
+    // What other workloads call is as it would be in production.
+    assert!(outside("app")["publishNotReadyAddresses"].is_null() && outside("app")["type"].is_null());
+}
+
+#[test]
+fn the_names_of_the_workloads_need_no_name_server() {
+    let list = list();
+    let address = find(&list, "Service", "store")["spec"]["clusterIP"].clone();
+    assert_eq!(address, "10.96.0.32");
+    let aliases = &find(&list, "Deployment", "app")["spec"]["template"]["spec"]["hostAliases"];
+    assert!(aliases.as_array().unwrap().contains(&json!({ "ip": address, "hostnames": ["store"] })), "{aliases}");
+    assert_ne!(find(&list, "Service", "app")["spec"]["clusterIP"], address);
+}
+
+#[test]
+fn every_label_is_one_that_kubernetes_takes() {
+    let list = list();
+    for item in list["items"].as_array().unwrap() {
+        for (key, value) in item["metadata"]["labels"].as_object().unwrap() {
+            let value = value.as_str().unwrap();
+            let valid = value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            assert!(value.len() <= 63 && valid, "{key}: {value}");
+        }
+    }
+}
