@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
 use supervise::{Cancel, Cmd};
 
@@ -35,6 +35,7 @@ use crate::build::labels;
 use crate::built::Executable;
 use crate::fingerprint::fingerprint;
 use crate::oci::{self, Content, Manifest};
+use crate::tag::broken_component;
 use crate::{BlobStore, BuildError, BuiltImage, Digest, ImageTag, Source, SourceNow};
 use cache::Cache;
 use context::Context;
@@ -100,6 +101,9 @@ impl ContainerfileBuild {
         log: &Path,
         cancel: &Cancel,
     ) -> Result<BuiltImage, BuildError> {
+        if let Some(rule) = broken_component(&self.service) {
+            return Err(anyhow!("`{}` cannot name a service: {rule}", self.service).into());
+        }
         let folder = Folder::create(scratch)?;
         let staged = folder.0.join("context");
         let mut read = self.read(Some(&staged), cancel)?;
@@ -318,9 +322,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn create(path: &Path) -> anyhow::Result<Folder> {
-        if path.exists() {
-            bail!("`{}` exists already", path.display());
-        }
+        ensure!(!path.exists(), "`{}` exists already, and a build is given a directory of its own", path.display());
         fs::create_dir_all(path).with_context(|| format!("make the directory `{}`", path.display()))?;
         Ok(Folder(path.to_owned()))
     }

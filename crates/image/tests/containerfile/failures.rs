@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use image::{BuildError, Engine};
+use image::{BuildError, Engine, ImageTag, RunId};
 use supervise::Cancel;
 
 use crate::kit::{BASE, Scene};
@@ -113,6 +113,28 @@ fn a_build_that_is_ended_leaves_no_process_and_no_container() {
         assert_eq!(scene.images().0, [BASE]);
         fs::remove_file(scene.log()).unwrap();
     }
+}
+
+/// What `cargo xtask clean` does when the run was killed and podman was not.
+#[test]
+fn a_build_whose_run_is_gone_is_ended_by_whoever_cleans_up() {
+    let Some(scene) = Scene::new() else { return };
+    let scene = &scene;
+    scene.write("Containerfile", "FROM localhost/base:1\nRUN echo begun; while :; do :; done\nUSER 1\n");
+    let tag = ImageTag::new(&RunId::new(), "app", "gateway").unwrap();
+    let reference = tag.reference().to_owned();
+    std::thread::scope(|scope| {
+        let build =
+            scope.spawn(|| scene.build().run(tag, &scene.blobs, &scene.path("scratch"), &scene.log(), &Cancel::new()));
+        let begun = || fs::read_to_string(scene.log()).unwrap_or_default().lines().any(|line| line == "begun");
+        let patience = Cancel::new();
+        while !begun() && !build.is_finished() {
+            patience.wait(Duration::from_millis(10));
+        }
+        Engine::Podman.remove(&scene.podman(), &reference, &scene.log()).unwrap();
+        assert_eq!((scene.images().0, scene.containers()), (vec![BASE.to_owned()], String::new()));
+        assert!(matches!(build.join().unwrap(), Err(BuildError::Failed { .. })));
+    });
 }
 
 #[test]
