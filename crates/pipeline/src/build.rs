@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use image::{BuildError, CargoOutcome, Program, Progress};
-use supervise::CmdErrorKind;
+use supervise::{CmdError, CmdErrorKind};
 
 use crate::Failure;
 use crate::event::{Event, Phase};
@@ -182,13 +182,36 @@ fn suites(
         let result = match (messages.tests.get(*package), messages.errors.get(*package), &fault) {
             (Some(executable), _, _) => Ok(pin(executable, &dir.work(), package)?),
             (None, Some(error), _) => Err(compile_failure(package, error).log(&log)),
-            (None, None, Some(fault)) => Err(Failure::new(fault.to_string()).evidence(fault.tail.clone()).log(&log)),
-            (None, None, None) => Err(Failure::new(format!("`{package}` has no integration test called `suite`"))
-                .hint("add `tests/suite.rs` and a `[[test]]` of that name with `test = false`, as in `crates/e2e-gateway`")),
+            // Cargo may have stopped at another package, before it came to this one.
+            (None, None, Some(_)) if packages.len() > 1 => {
+                built.extend(suites(step, shared, dir, &[package])?);
+                continue;
+            }
+            (None, None, Some(fault)) => Err(unbuilt(package, &messages, fault).log(&log)),
+            (None, None, None) => Err(no_suite(package)),
         };
         built.insert((*package).to_owned(), result);
     }
     Ok(built)
+}
+
+/// Why there is no suite, where its package has no error of its own.
+fn unbuilt(package: &str, messages: &Messages, fault: &CmdError) -> Failure {
+    if let Some((dependency, error)) = messages.errors.first_key_value() {
+        return compile_failure(dependency, error);
+    }
+    match fault.tail.iter().find_map(|line| line.strip_prefix("error: ")) {
+        Some(said) if said.starts_with("no test target named") => no_suite(package),
+        Some(said) => {
+            Failure::new(format!("cargo cannot build the suite `{package}`: {said}")).evidence(fault.tail.clone())
+        }
+        None => Failure::new(fault.to_string()).evidence(fault.tail.clone()),
+    }
+}
+
+fn no_suite(package: &str) -> Failure {
+    Failure::new(format!("`{package}` has no integration test called `suite`"))
+        .hint("add `tests/suite.rs` and a `[[test]]` of that name with `test = false`, as in `crates/e2e-gateway`")
 }
 
 /// What a compile error is to a pipeline: its first line is the cause.

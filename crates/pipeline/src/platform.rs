@@ -196,6 +196,10 @@ impl Deployed {
 /// # Errors
 /// Why it cannot be deployed.
 pub fn deploy(place: &dyn Place, step: &Step, workloads: Vec<Deployable>) -> anyhow::Result<Deployed> {
+    for Deployable { workload, image } in &workloads {
+        let of = image.image().image();
+        anyhow::ensure!(of == workload.name(), "the image of `{of}` was given to the workload `{}`", workload.name());
+    }
     let instances = place.start(step, &workloads)?;
     for deployable in &workloads {
         let name = deployable.workload.name();

@@ -32,7 +32,7 @@ impl Proved {
     /// # Errors
     /// The first broken link.
     pub fn still_holds(&self, place: &dyn Place, step: &Step) -> anyhow::Result<()> {
-        check(step, Moment::AfterTests, &self.0, |deployable, instance| running(place, deployable, instance))
+        check(place, step, Moment::AfterTests, &self.0, |deployable, instance| running(place, deployable, instance))
     }
 }
 
@@ -41,7 +41,7 @@ impl Proved {
 /// # Errors
 /// The first broken link, in the order of the chain.
 pub fn prove(place: &dyn Place, step: &Step, deployed: Deployed, now: Fingerprint<'_>) -> anyhow::Result<Proved> {
-    check(step, Moment::BeforeTests, &deployed, |deployable, instance| {
+    check(place, step, Moment::BeforeTests, &deployed, |deployable, instance| {
         let image = deployable.image.image();
         let fingerprint = image.source().fingerprint;
         let source = now(&deployable.workload, image.source())
@@ -69,6 +69,7 @@ fn running(place: &dyn Place, deployable: &Deployable, instance: &Instance) -> V
 
 /// Looks at all instances at once, and records what was seen in their order.
 fn check(
+    place: &dyn Place,
     step: &Step,
     moment: Moment,
     deployed: &Deployed,
@@ -84,7 +85,7 @@ fn check(
         };
         threads.into_iter().map(join).collect::<anyhow::Result<Vec<_>>>()
     })?;
-    let mut check = Check { step, moment, broken: None };
+    let mut check = Check { place, step, moment, broken: None };
     for (instance, links) in seen {
         for (link, seen) in links {
             check.note(link, instance, seen);
@@ -94,6 +95,7 @@ fn check(
 }
 
 struct Check<'a> {
+    place: &'a dyn Place,
     step: &'a Step,
     moment: Moment,
     broken: Option<Failure>,
@@ -106,7 +108,7 @@ impl Check<'_> {
             return;
         }
         if seen.verdict == LinkVerdict::Broken && self.broken.is_none() {
-            self.broken = Some(failure(link, instance, &seen));
+            self.broken = Some(failure(link, instance, &seen, self.place.down(instance)));
         }
         self.step.event(Event::Proof {
             service: self.step.service().to_owned(),
@@ -125,7 +127,8 @@ impl Check<'_> {
     }
 }
 
-fn failure(link: Link, instance: &Instance, seen: &Seen) -> Failure {
+/// What has ended by itself (`down`) tells more by its last words than by its absence.
+fn failure(link: Link, instance: &Instance, seen: &Seen, down: Option<Failure>) -> Failure {
     let (cause, remedy) = match link {
         Link::SourceToImage => {
             ("the source was edited after the image was built", "run again: the next run builds what is there now")
@@ -146,10 +149,16 @@ fn failure(link: Link, instance: &Instance, seen: &Seen) -> Failure {
             ("another program answers on the address", "look for what answers there, and run again")
         }
     };
-    let cause = if seen.found.starts_with(UNREADABLE) { seen.found.as_str() } else { cause };
-    Failure::new(format!("the proof is broken at {} of `{}`: {cause}", link.describe(), instance.workload))
-        .evidence(vec![format!("expected {}", seen.expected), format!("found    {}", seen.found)])
-        .hint(remedy)
+    let cause = match &down {
+        Some(down) => down.cause.as_str(),
+        None if seen.found.starts_with(UNREADABLE) => seen.found.as_str(),
+        None => cause,
+    };
+    let cause = format!("the proof is broken at {} of `{}`: {cause}", link.describe(), instance.workload);
+    let mut evidence = vec![format!("expected {}", seen.expected), format!("found    {}", seen.found)];
+    let down = down.unwrap_or_default();
+    evidence.extend(down.evidence);
+    Failure { cause, evidence, hint: down.hint.or_else(|| Some(remedy.to_owned())), log: down.log }
 }
 
 /// The fingerprint in the executable, as it was packed, against the image's.

@@ -253,8 +253,10 @@ fn judge(ran: &Ran, name: &str, package: &str, stopped: &Stopped) -> Option<Stri
     }
     if let Some((link, moment)) = link {
         let told = format!("the proof is broken at {} of `{package}`", link.describe());
-        // Both values and the remedy.
-        if !cause.starts_with(&told) || why.evidence.len() != 2 || why.hint.is_empty() {
+        // Both values and the remedy; the last words of what has ended may follow.
+        let values = matches!(&why.evidence[..], [expected, found, ..]
+            if expected.starts_with("expected ") && found.starts_with("found "));
+        if !cause.starts_with(&told) || !values || why.hint.is_empty() {
             return Some(format!("{name}: {why:?}"));
         }
         let tests = ran.tests(name).len();
