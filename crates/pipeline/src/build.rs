@@ -17,11 +17,15 @@ use crate::event::{Event, Phase};
 use crate::one::Shared;
 use crate::plan::names;
 use crate::rundir::{RunDir, private_dir};
+use crate::stale::Sources;
 use crate::step::Step;
 use crate::workload::{Builder, Pipeline};
 
 /// How long one build may take: a cold one on a small machine takes minutes, and one that hangs must end.
 pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// A build of the suites and two more.
+const ATTEMPTS: u32 = 3;
 
 /// What was built of something, by name of its package.
 struct Built<T>(BTreeMap<String, Result<T, Failure>>);
@@ -171,11 +175,20 @@ fn suites(
     }
     let command =
         command.args(["--jobs", &shared.config.jobs.to_string()]).capture_stdout().deadline(BUILD_LIMIT).log(&log);
-    let (stdout, fault) = match command.run(step.cancel()) {
-        Ok(output) => (output.stdout, None),
-        Err(error) if matches!(error.kind, CmdErrorKind::Exit(_)) => (error.stdout.clone(), Some(error)),
-        Err(error) => return Err(error).context("build the suites"),
+    let mut sources = Sources::open(&shared.config.home.build(), &shared.config.workspace, step.cancel())?;
+    let mut attempt = 1;
+    let (stdout, fault) = loop {
+        let (stdout, fault) = match command.clone().run(step.cancel()) {
+            Ok(output) => (output.stdout, None),
+            Err(error) if matches!(error.kind, CmdErrorKind::Exit(_)) => (error.stdout.clone(), Some(error)),
+            Err(error) => return Err(error).context("build the suites"),
+        };
+        let Some(stale) = sources.look(&stdout)? else { break (stdout, fault) };
+        anyhow::ensure!(attempt < ATTEMPTS, "`{stale}` changed during each of {ATTEMPTS} builds of the suites");
+        attempt += 1;
+        step.note(format!("building the suites again: cargo would have passed over a change of `{stale}`"));
     };
+    drop(sources);
     let messages = Messages::parse(&stdout);
     let mut built = BTreeMap::new();
     for package in packages {

@@ -39,7 +39,7 @@ pub fn clean(home: &Home, run: Option<&str>) -> anyhow::Result<Vec<Cleaned>> {
         let path = home.runs().join(&run);
         if in_progress(&path) {
             all.push(Cleaned { run, skipped: Some("it is in progress".to_owned()), ..Cleaned::default() });
-        } else if leftovers(&path)?.kept {
+        } else if leftovers(&path)?.is_kept() {
             let how = format!("it was kept on purpose; `cargo xtask clean {run}` ends it");
             all.push(Cleaned { run, skipped: Some(how), ..Cleaned::default() });
         } else {

@@ -194,6 +194,13 @@ pub struct Leftovers {
     pub kept: bool,
 }
 
+impl Leftovers {
+    /// Whether something is there that the user asked to keep.
+    pub fn is_kept(&self) -> bool {
+        self.kept && !self.resources.is_empty()
+    }
+}
+
 /// Reads the ledger of a run. A line that a kill cut short is the last, and says of something that it was never made.
 ///
 /// # Errors

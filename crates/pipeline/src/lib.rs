@@ -25,6 +25,7 @@ pub mod run;
 pub mod rundir;
 mod secrets;
 mod shared;
+mod stale;
 pub mod step;
 mod suite;
 pub mod workload;

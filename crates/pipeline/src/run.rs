@@ -204,7 +204,9 @@ fn conclude(steps: &Steps, site: &Site, result: anyhow::Result<Vec<String>>) -> 
             (Verdict::Failed, Some(format!("{what}: {}", failed.join(", "))))
         }
         Err(error) if is_cancelled(&error) || steps.cancel().is_cancelled() => {
-            (Verdict::Interrupted, Some(format!("{error:#}")))
+            // What was ended is a step of the record; the cause is who ended it.
+            let who = steps.cancel().check().err().map(|cancelled| cancelled.to_string());
+            (Verdict::Interrupted, Some(who.unwrap_or_else(|| format!("{error:#}"))))
         }
         Err(error) => {
             let failure = Failure::of(&error);

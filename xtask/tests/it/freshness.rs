@@ -40,3 +40,16 @@ fn the_suites_see_what_datastorage_says_now() {
     let seen = seen.iter().find(|event| event["image"] == "datastorage").unwrap();
     assert_eq!(seen["made_visible"], serde_json::json!([EDITED]), "cargo alone would not have seen it");
 }
+
+#[test]
+fn the_suite_that_runs_is_the_one_in_the_source_now() {
+    let product = Product::new();
+    product.e2e(&["mine"]).0.expect(0);
+    // As a checkout or an unpacked archive may bring it: cargo goes by the time, and would run the old one.
+    let suite = "crates/e2e-mine/tests/suite.rs";
+    product.edit(suite, "\"hello\"", "\"good morning\"");
+    product.age(suite);
+    let (answer, ran) = product.e2e(&["mine"]);
+    answer.expect(1).says(&["it_greets"]);
+    assert!(ran.failures().contains("good morning"), "{}", ran.failures());
+}

@@ -18,6 +18,8 @@ fn interrupted(real: &Real, answer: Answer, ran: &Ran, code: i32) {
     assert_eq!((&report["verdict"], &report["exit_code"]), (&json!("interrupted"), &json!(code)));
     for pipeline in report["pipelines"].as_array().unwrap() {
         assert_eq!(pipeline["verdict"], "interrupted", "{pipeline}");
+        // Who ended it, and not the whole of a command that was.
+        assert!(pipeline["cause"].as_str().unwrap().starts_with("cancelled by SIG"), "{pipeline}");
     }
     let cases = junit(&ran.read("junit.xml"));
     assert!(cases.iter().any(|case| case.outcome.as_deref() == Some("error")), "nobody takes it for green");

@@ -153,7 +153,8 @@ pub(super) fn shapes_the_build(config: &str) -> bool {
 
 /// The folder of cargo's downloads and configuration.
 pub(super) fn cargo_home() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    // As cargo does it: from the user database where HOME is not set.
+    let home = || std::env::home_dir().map(|home| home.join(".cargo"));
     let set = std::env::var_os("CARGO_HOME").filter(|value| value != OsStr::new("")).map(PathBuf::from);
     set.or_else(home).unwrap_or_else(|| PathBuf::from("/nonexistent"))
 }
