@@ -100,7 +100,7 @@ pub(crate) struct KindFlags {
     #[arg(long, conflicts_with = "reuse")]
     pub(crate) shared_cluster: bool,
     /// Use the kind cluster of this name, which exists and stays; only namespaces in it are made and removed
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["workers", "node_image", "creating"])]
     pub(crate) reuse: Option<String>,
     /// How many clusters are created at once (default: what processors and memory allow)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

@@ -142,7 +142,7 @@ fn pipelines(
         blobs: BlobStore::create(&dir.work().join(".blobs"))?,
         assembling: Limit::new(config.jobs),
         // Tests mostly wait for services: more of them than processors.
-        testing: Limit::new(config.jobs * 4),
+        testing: Limit::new(config.jobs * 8),
     };
     // Phase 0, before anything is built.
     let tagged: Vec<_> = config.pipelines.iter().map(|pipeline| tags(steps, pipeline, run_id)).collect();
