@@ -7,17 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::rules::{MESSAGE_MAX, Millis, TEXT_MAX, name, optional, required};
 
 use crate::Phase;
-
-/// The longest text other than a message, in characters; a Kubernetes name has at most as many.
-const TEXT_MAX: usize = 253;
-
-/// The longest message, in characters.
-const MESSAGE_MAX: usize = 1024;
-
-/// The longest timeout: a day. What takes longer is nobody's remediation any more.
-const TIMEOUT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// A remediation request.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -72,32 +64,9 @@ pub struct Timeouts {
     pub executing_ms: Millis,
 }
 
-/// A timeout in milliseconds, from 1 to a day.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(try_from = "u64")]
-pub struct Millis(u64);
-
-impl TryFrom<u64> for Millis {
-    type Error = String;
-
-    fn try_from(value: u64) -> Result<Millis, String> {
-        if (1..=TIMEOUT_MAX_MS).contains(&value) {
-            Ok(Millis(value))
-        } else {
-            Err(format!("{value} is no timeout: give 1 to {TIMEOUT_MAX_MS} milliseconds"))
-        }
-    }
-}
-
-impl From<Millis> for Duration {
-    fn from(millis: Millis) -> Duration {
-        Duration::from_millis(millis.0)
-    }
-}
-
 impl Default for Timeouts {
     fn default() -> Timeouts {
-        let minutes = |minutes: u64| Millis(minutes * 60 * 1000);
+        let minutes = Millis::minutes;
         Timeouts {
             global_ms: minutes(60),
             pending_ms: minutes(5),
@@ -133,10 +102,10 @@ impl Spec {
     pub fn check(&self) -> Result<(), Problem> {
         name("name", &self.name)?;
         name("namespace", &self.namespace)?;
-        required("signal.name", &self.signal.name)?;
-        required("signal.fingerprint", &self.signal.fingerprint)?;
+        required("signal.name", &self.signal.name, TEXT_MAX)?;
+        required("signal.fingerprint", &self.signal.fingerprint, TEXT_MAX)?;
         optional("target_resource", &self.target_resource, TEXT_MAX)?;
-        required("workflow_id", &self.workflow_id)
+        required("workflow_id", &self.workflow_id, TEXT_MAX)
     }
 }
 
@@ -183,7 +152,7 @@ impl Report {
             }
             (Some(phase), None) => Ok(phase),
             (None, Some(Outcome::Succeeded)) => Ok(Phase::Completed),
-            (None, Some(Outcome::Failed)) => required("reason", &self.reason).map(|()| Phase::Failed),
+            (None, Some(Outcome::Failed)) => required("reason", &self.reason, TEXT_MAX).map(|()| Phase::Failed),
             (None, None) => {
                 Err(Problem::invalid("phase", "there is neither `phase` nor `outcome`: report one of them"))
             }
@@ -226,7 +195,7 @@ impl DecisionRequest {
         let decision = self
             .decision
             .ok_or_else(|| Problem::invalid("decision", "there is no decision: send `approved` or `rejected`"))?;
-        required("by", &self.by)?;
+        required("by", &self.by, TEXT_MAX)?;
         optional("reason", &self.reason, MESSAGE_MAX)?;
         Ok(decision)
     }
@@ -249,42 +218,7 @@ impl CancelRequest {
     ///
     /// The first field that breaks a rule.
     pub fn check(&self) -> Result<(), Problem> {
-        required("by", &self.by)?;
+        required("by", &self.by, TEXT_MAX)?;
         optional("reason", &self.reason, MESSAGE_MAX)
     }
-}
-
-fn required(field: &str, value: &str) -> Result<(), Problem> {
-    if value.is_empty() {
-        return Err(Problem::invalid(field, format!("`{field}` is missing or empty")));
-    }
-    optional(field, value, TEXT_MAX)
-}
-
-fn optional(field: &str, value: &str, max: usize) -> Result<(), Problem> {
-    let length = value.chars().count();
-    if length > max {
-        return Err(Problem::invalid(field, format!("`{field}` has {length} characters: at most {max} are allowed")));
-    }
-    if value.chars().any(char::is_control) {
-        return Err(Problem::invalid(field, format!("`{field}` has a control character: remove it")));
-    }
-    Ok(())
-}
-
-fn name(field: &str, value: &str) -> Result<(), Problem> {
-    required(field, value)?;
-    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let inside = |byte: u8| good(byte) || byte == b'-';
-    // An RFC 1123 subdomain: labels of letters, digits and inner hyphens, joined by dots.
-    let label = |label: &str| match label.as_bytes() {
-        [first, .., last] => good(*first) && good(*last) && label.bytes().all(inside),
-        [only] => good(*only),
-        [] => false,
-    };
-    if value.split('.').all(label) {
-        return Ok(());
-    }
-    let rule = "use lower-case letters, digits, `-` and `.`, with a letter or digit first and last";
-    Err(Problem::invalid(field, format!("`{value}` is not a name: {rule}")))
 }

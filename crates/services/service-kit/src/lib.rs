@@ -23,6 +23,7 @@ pub mod extract;
 mod log;
 mod problem;
 mod routes;
+pub mod rules;
 mod server;
 
 pub use clock::{Clock, ManualClock};

@@ -16,7 +16,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use service_kit::Problem;
 
-use crate::request::{MESSAGE_MAX, Step, TEXT_MAX, TIMEOUT_MAX_MS, required};
+use service_kit::rules::{MESSAGE_MAX, TEXT_MAX, TIMEOUT_MAX_MS, required};
+
+use crate::request::Step;
 
 /// An action that is ready to run.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,20 +5,12 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use service_kit::Problem;
+use service_kit::rules::{MESSAGE_MAX, Millis, TEXT_MAX, name, optional, required};
 
 use crate::action::Action;
-
-/// The longest text other than a message, in characters; a Kubernetes name has at most as many.
-pub const TEXT_MAX: usize = 253;
-
-/// The longest message, in characters.
-pub const MESSAGE_MAX: usize = 1024;
-
-/// The longest time: a day.
-pub const TIMEOUT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How many steps a workflow may have.
 pub const STEPS_MAX: usize = 100;
@@ -67,29 +59,6 @@ pub struct Step {
     pub with: Map<String, Value>,
     /// How long it may take; no limit but that of the whole by default.
     pub timeout_ms: Option<Millis>,
-}
-
-/// A timeout in milliseconds, from 1 to a day.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(try_from = "u64")]
-pub struct Millis(u64);
-
-impl TryFrom<u64> for Millis {
-    type Error = String;
-
-    fn try_from(value: u64) -> Result<Millis, String> {
-        if (1..=TIMEOUT_MAX_MS).contains(&value) {
-            Ok(Millis(value))
-        } else {
-            Err(format!("{value} is no timeout: give 1 to {TIMEOUT_MAX_MS} milliseconds"))
-        }
-    }
-}
-
-impl From<Millis> for Duration {
-    fn from(millis: Millis) -> Duration {
-        Duration::from_millis(millis.0)
-    }
 }
 
 fn default_namespace() -> String {
@@ -158,39 +127,4 @@ impl CancelRequest {
         optional("reason", reason, MESSAGE_MAX)?;
         Ok(if reason.is_empty() { format!("cancelled by {by}") } else { format!("cancelled by {by}: {reason}") })
     }
-}
-
-pub(crate) fn required(field: &str, value: &str, max: usize) -> Result<(), Problem> {
-    if value.is_empty() {
-        return Err(Problem::invalid(field, format!("`{field}` is missing or empty")));
-    }
-    optional(field, value, max)
-}
-
-fn optional(field: &str, value: &str, max: usize) -> Result<(), Problem> {
-    let length = value.chars().count();
-    if length > max {
-        return Err(Problem::invalid(field, format!("`{field}` has {length} characters: at most {max} are allowed")));
-    }
-    if value.chars().any(char::is_control) {
-        return Err(Problem::invalid(field, format!("`{field}` has a control character: remove it")));
-    }
-    Ok(())
-}
-
-fn name(field: &str, value: &str) -> Result<(), Problem> {
-    required(field, value, TEXT_MAX)?;
-    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let inside = |byte: u8| good(byte) || byte == b'-';
-    // An RFC 1123 subdomain: labels of letters, digits and inner hyphens, joined by dots.
-    let label = |label: &str| match label.as_bytes() {
-        [first, .., last] => good(*first) && good(*last) && label.bytes().all(inside),
-        [only] => good(*only),
-        [] => false,
-    };
-    if value.split('.').all(label) {
-        return Ok(());
-    }
-    let rule = "use lower-case letters, digits, `-` and `.`, with a letter or digit first and last";
-    Err(Problem::invalid(field, format!("`{value}` is not a name: {rule}")))
 }
