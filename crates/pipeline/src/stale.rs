@@ -7,19 +7,15 @@
 //! target directory, and looks there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
-use image::Digest;
+use image::{Digest, lock_file};
 use serde_json::Value;
 use supervise::Cancel;
 
 use crate::rundir::{private_dir, write_atomically};
-
-/// How often it is looked whether another run has built its suites.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// What each artefact was compiled from: content by file, by the compiler's list of its inputs.
 type Known = BTreeMap<PathBuf, BTreeMap<PathBuf, Digest>>;
@@ -42,16 +38,7 @@ impl Sources {
         let path = dir.join("suites.lock");
         let what = || format!("lock `{}`", path.display());
         let lock = File::create(&path).with_context(what)?;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => {
-                    cancel.wait(LOOK);
-                    cancel.check()?;
-                }
-                Err(TryLockError::Error(error)) => return Err(error).with_context(what),
-            }
-        }
+        lock_file(&lock, cancel).with_context(what)?;
         let record = dir.join("suites-record.json");
         let known = fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Ok(Sources { record, workspace: workspace.to_owned(), known: known.unwrap_or_default(), _lock: lock })

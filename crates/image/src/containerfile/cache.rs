@@ -4,7 +4,7 @@
 //! (its tip), and the next build with another tip removes that and what hangs on it alone. docker sees to its cache itself.
 //! Builds of one service wait for each other: the second finds all steps of the first, and none is removed under it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,8 @@ use anyhow::Context;
 use supervise::{Cancel, Cmd};
 
 use super::engine::Engine;
+use crate::lock_file;
 
-/// How often it is looked whether the other build is over.
-const LOOK: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The cache of one service's build, held until it is dropped.
@@ -35,16 +34,7 @@ impl Cache {
         let path = dir.join(format!("{service}.lock"));
         let what = || format!("lock `{}`", path.display());
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).with_context(what)?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => {
-                    cancel.wait(LOOK);
-                    cancel.check()?;
-                }
-                Err(TryLockError::Error(error)) => return Err(error).with_context(what),
-            }
-        }
+        lock_file(&file, cancel).with_context(what)?;
         Ok(Cache { tip: dir.join(format!("{service}.tip")), _lock: file })
     }
 
