@@ -194,10 +194,7 @@ impl Platform for Kind {
     }
 
     fn engine(&self) -> anyhow::Result<Engine> {
-        match self.provider().map_err(Failure::new)? {
-            Provider::Podman => Ok(Engine::Podman),
-            Provider::Docker => Ok(Engine::Docker),
-        }
+        Ok(self.provider().map_err(Failure::new)?)
     }
 
     fn prepare(&self, step: &Step, site: &Site) -> anyhow::Result<Arc<dyn Place>> {

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How many lines of a log are shown.
 const TAIL: usize = 40;
 
-/// A program that builds images from Containerfiles.
+/// A program that builds images from Containerfiles and runs containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
@@ -34,6 +34,16 @@ impl Engine {
             Engine::Podman => "podman",
             Engine::Docker => "docker",
         }
+    }
+
+    /// The engine of this name.
+    ///
+    /// # Errors
+    /// If it is none of those that are known; the error names them.
+    pub fn named(name: &str) -> anyhow::Result<Engine> {
+        let known = [Engine::Podman, Engine::Docker];
+        let found = known.into_iter().find(|engine| engine.name() == name);
+        found.with_context(|| format!("`{name}` is no engine that this tool drives: use `podman` or `docker`"))
     }
 
     /// Removes what a build left in the engine: the image of this reference and no other, and, of a build that was killed, its

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use supervise::{Cancel, Cmd, Observer};
 
 use crate::ledger::RUN_MARK;
@@ -15,54 +14,23 @@ use crate::step::Step;
 /// How long a question to a cluster or an engine may take.
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(30);
 
-/// An engine that makes nodes. It is named to every call of `kind`: without that kind takes docker wherever its client is
-/// installed, even if no docker runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Provider {
-    /// podman.
-    Podman,
-    /// docker.
-    Docker,
-}
+/// An engine that makes nodes, as kind calls it. It is named to every call of `kind`: without that kind takes docker wherever
+/// its client is installed, even if no docker runs.
+pub use image::Engine as Provider;
 
-impl Provider {
-    /// The name of its program, and kind's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Provider::Podman => "podman",
-            Provider::Docker => "docker",
-        }
-    }
-
-    /// The provider of this name.
-    ///
-    /// # Errors
-    /// If it is none of those that are known; the error names them.
-    pub fn named(name: &str) -> anyhow::Result<Provider> {
-        let known = [Provider::Podman, Provider::Docker];
-        known
-            .into_iter()
-            .find(|provider| provider.name() == name)
-            .ok_or_else(|| anyhow::anyhow!("`{name}` is no engine that this tool drives: use `podman` or `docker`"))
-    }
-
-    /// Whether it answers; if not, why.
-    ///
-    /// # Errors
-    /// Why it does not answer.
-    pub(super) fn answers(self) -> Result<(), String> {
-        // Both clients know this template, and both ask the part that runs containers.
-        let ask = Cmd::new(self.name()).args(["version", "--format", "{{.Server.Version}}"]);
-        let ask = if self == Provider::Podman {
-            Cmd::new(self.name()).args(["info", "--format", "{{.Version.Version}}"])
-        } else {
-            ask
-        };
-        match ask.deadline(ASK_LIMIT).run(&Cancel::new()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.tail.last().map_or_else(|| error.to_string(), |line| format!("{error}: {line}"))),
-        }
+/// Whether an engine answers; if not, why.
+///
+/// # Errors
+/// Why it does not answer.
+pub(super) fn answers(provider: Provider) -> Result<(), String> {
+    // Both clients know this template, and both ask the part that runs containers.
+    let ask = match provider {
+        Provider::Podman => ["info", "--format", "{{.Version.Version}}"],
+        Provider::Docker => ["version", "--format", "{{.Server.Version}}"],
+    };
+    match Cmd::new(provider.name()).args(ask).deadline(ASK_LIMIT).run(&Cancel::new()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.tail.last().map_or_else(|| error.to_string(), |line| format!("{error}: {line}"))),
     }
 }
 

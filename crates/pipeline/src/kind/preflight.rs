@@ -5,7 +5,7 @@ use std::thread;
 
 use supervise::{Cancel, Cmd, CmdErrorKind};
 
-use super::engine::{ASK_LIMIT, Provider};
+use super::engine::{ASK_LIMIT, Provider, answers};
 
 /// Memory that a node takes, in MiB, as measured with two small services on it.
 const NODE_MIB: u64 = 1300;
@@ -54,12 +54,11 @@ pub(super) fn provider(asked: Option<Provider>, environment: Option<&str>) -> Re
                 "`docker version` must succeed; `sudo systemctl start docker` or Docker Desktop starts it"
             }
         };
-        return provider
-            .answers()
+        return answers(provider)
             .map(|()| provider)
             .map_err(|why| format!("the engine does not answer ({why}): {how}"));
     }
-    let tried = [Provider::Docker, Provider::Podman].map(|provider| provider.answers().map(|()| provider));
+    let tried = [Provider::Docker, Provider::Podman].map(|provider| answers(provider).map(|()| provider));
     match tried {
         [Ok(provider), _] | [_, Ok(provider)] => Ok(provider),
         [Err(docker), Err(podman)] => Err(format!(
