@@ -9,7 +9,6 @@
 mod build;
 pub mod clean;
 mod containerfile;
-pub mod event;
 mod failure;
 pub mod kind;
 pub mod ledger;
@@ -30,6 +29,7 @@ pub mod step;
 mod suite;
 pub mod workload;
 
+pub use ::event;
 pub use failure::Failure;
 pub use platform::{Deployable, Deployed, Instance, Place, Platform, deploy};
 pub use step::Step;

@@ -10,7 +10,7 @@ mod render;
 mod retag;
 mod rules;
 
-use pipeline::event::{Event, Record};
+use event::{Event, Record};
 use serde::Serialize;
 
 use facts::Facts;

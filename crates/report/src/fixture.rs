@@ -1,7 +1,7 @@
 //! Records made by hand for the tests: a run as the engine writes it, and ways to spoil it.
 
+use event::{Event, Link, LinkVerdict, Moment, Phase, Record, StepOutcome, Verdict};
 use image::Digest;
-use pipeline::event::{Event, Link, LinkVerdict, Moment, Phase, Record, StepOutcome, Verdict};
 
 pub(crate) const RUN: &str = "0199c3f2-a7b4-7c3d-8e5f-0123456789ab";
 pub(crate) const SERVICES: [&str; 4] = ["gateway", "signalprocessing", "remediationorchestrator", "workflowexecution"];

@@ -5,8 +5,8 @@
 
 use std::fmt::Write;
 
+use event::Verdict;
 use image::Digest;
-use pipeline::event::Verdict;
 
 use crate::model::{Pipeline, Summary};
 use crate::query::word;

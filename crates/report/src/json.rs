@@ -1,7 +1,7 @@
 //! `report.json`: the result of a run for other programs. Fields are only ever added.
 
+use event::Verdict;
 use image::Digest;
-use pipeline::event::Verdict;
 use serde::Serialize;
 
 use crate::model::{self, Summary};

@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-use pipeline::event::Verdict;
+use event::Verdict;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 

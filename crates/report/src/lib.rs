@@ -1,6 +1,6 @@
 //! Readers of a run's events: the terminal, `report.json`, JUnit, GitHub, the timeline and the audit.
 //!
-//! Each is a pure function of [`pipeline::event::Record`]s: no clock, no files, no printing, no environment. What is written
+//! Each is a pure function of [`event::Record`]s: no clock, no files, no printing, no environment. What is written
 //! where is the caller's decision, so every reader can be shown on a record from a file as well as on a run in progress.
 
 pub mod audit;

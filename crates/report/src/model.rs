@@ -1,6 +1,6 @@
 //! What happened in a run, folded from its events: the data behind every report.
 
-use pipeline::event::{Event, Phase, Record, StepOutcome, Verdict};
+use event::{Event, Phase, Record, StepOutcome, Verdict};
 
 /// A run, as far as its events tell it.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 //! The record has no edges, since a step starts when the values that it takes exist; but for that very reason what a step
 //! waited for is the step that ended last before it. So the path is followed from the end to the start.
 
-use pipeline::event::Phase;
+use event::Phase;
 
 use crate::model::Step;
 

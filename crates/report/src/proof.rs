@@ -1,6 +1,6 @@
 //! `proof.json`: what a run proved, link by link, for programs.
 
-use pipeline::event::{Event, Link, LinkVerdict, Moment, Record};
+use event::{Event, Link, LinkVerdict, Moment, Record};
 use serde::Serialize;
 
 use crate::model::{Image, Summary};

@@ -1,6 +1,6 @@
 //! Questions that several reports ask of a [`Summary`].
 
-use pipeline::event::{Phase, StepOutcome, Verdict};
+use event::{Phase, StepOutcome, Verdict};
 use serde::Serialize;
 
 use crate::model::{Command, Pipeline, Step, Summary};

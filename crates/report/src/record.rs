@@ -7,8 +7,8 @@
 use std::error::Error;
 use std::fmt;
 
+use event::{Event, Record};
 use image::Digest;
-use pipeline::event::{Event, Record};
 use serde::Deserialize;
 
 /// The version of the record's format that is read here.

@@ -1,6 +1,6 @@
 //! The written reports, over the same records.
 
-use pipeline::event::{Event as RunEvent, Verdict};
+use event::{Event as RunEvent, Verdict};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde_json::{Value, json};
@@ -136,10 +136,10 @@ fn report_json_tells_why() {
 fn the_critical_path_goes_through_who_held_the_permit() {
     let mut script = Script::default();
     script.start(&["a", "b"]);
-    script.begin(10, 1, Some("a"), pipeline::event::Phase::Build, "assemble a");
-    script.end(60, 1, pipeline::event::StepOutcome::Ok, None, 0);
-    script.begin(20, 2, Some("b"), pipeline::event::Phase::Build, "assemble b");
-    script.end(100, 2, pipeline::event::StepOutcome::Ok, None, 40_000);
+    script.begin(10, 1, Some("a"), event::Phase::Build, "assemble a");
+    script.end(60, 1, event::StepOutcome::Ok, None, 0);
+    script.begin(20, 2, Some("b"), event::Phase::Build, "assemble b");
+    script.end(100, 2, event::StepOutcome::Ok, None, 40_000);
     let summary = summary(&script.sorted());
     let path: Vec<_> = summary.critical_path("b").iter().map(|step| step.name.as_str()).collect();
     assert_eq!(path, ["assemble a", "assemble b"]);

@@ -15,7 +15,7 @@ mod live;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pipeline::event::Record;
+use event::Record;
 
 use crate::model::Summary;
 
@@ -157,8 +157,8 @@ impl Style {
     }
 }
 
-fn style(verdict: pipeline::event::Verdict) -> Style {
-    use pipeline::event::Verdict::{Error, Failed, Interrupted, Passed, Skipped};
+fn style(verdict: event::Verdict) -> Style {
+    use event::Verdict::{Error, Failed, Interrupted, Passed, Skipped};
     match verdict {
         Passed => Style::Good,
         Failed | Error => Style::Bad,

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use pipeline::event::{Phase, StepOutcome, Verdict};
+use event::{Phase, StepOutcome, Verdict};
 
 use crate::model::{Pipeline, Step, Summary};
 use crate::query::word;

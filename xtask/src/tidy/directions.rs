@@ -9,11 +9,12 @@ use xshell::{Shell, cmd};
 use super::Text;
 
 /// What each crate of the tool may use, besides packages from the registry. `e2e-*` stands for every pipeline.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("supervise", &[]),
     ("image", &["supervise"]),
-    ("pipeline", &["image", "supervise"]),
-    ("report", &["image", "pipeline"]),
+    ("event", &["image"]),
+    ("pipeline", &["event", "image", "supervise"]),
+    ("report", &["event", "image"]),
     ("datastorage-image", &["image", "pipeline"]),
     ("e2e-suite", &[]),
     ("e2e-*", &["datastorage-image", "pipeline", "e2e-suite"]),

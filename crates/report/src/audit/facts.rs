@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use event::{Event, Link, LinkVerdict, Moment, Phase, Record};
 use image::Digest;
-use pipeline::event::{Event, Link, LinkVerdict, Moment, Phase, Record};
 
 /// A tag, a built, a loaded or a deployed image.
 pub(super) struct Named<'a> {

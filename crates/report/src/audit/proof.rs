@@ -3,7 +3,7 @@
 //! That a check says "holds" is not enough: both of its values must be there and be the same, it must lie on the right side of
 //! the tests, and its values must be those of what was built.
 
-use pipeline::event::{Link, LinkVerdict, Moment};
+use event::{Link, LinkVerdict, Moment};
 
 use super::facts::{Facts, Proof};
 use super::{Judge, Line};

@@ -1,5 +1,5 @@
+use event::{Event, Link, LinkVerdict, Moment, Phase, StepOutcome, Verdict};
 use image::Digest;
-use pipeline::event::{Event, Link, LinkVerdict, Moment, Phase, StepOutcome, Verdict};
 
 use super::{Audit, Finding, audit};
 use crate::fixture::{RUN, Script, digest, reference};

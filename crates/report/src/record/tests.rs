@@ -1,5 +1,5 @@
+use event::Event;
 use image::Digest;
-use pipeline::event::Event;
 
 use super::{Expected, Refusal, read, references};
 use crate::fixture::{RUN, Script, reference};

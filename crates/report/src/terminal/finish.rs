@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pipeline::event::{Phase, Verdict};
+use event::{Phase, Verdict};
 
 use super::{Style, Terminal, Verbosity, style};
 use crate::model::{Diagnosis, Pipeline, Summary, Test};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pipeline::event::{Event, LinkVerdict, Moment, Record, StepOutcome, Verdict};
+use event::{Event, LinkVerdict, Moment, Record, StepOutcome, Verdict};
 
 use super::{Mode, Style, Terminal, Verbosity, style};
 use crate::model::Step;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pipeline::event::Verdict;
+use event::Verdict;
 
 use super::{Style, Terminal, style};
 use crate::model::{Pipeline, Step};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use pipeline::event::{Event, Phase, StepOutcome, Verdict};
+use event::{Event, Phase, StepOutcome, Verdict};
 
 use super::{Config, Mode, Terminal, Verbosity};
 use crate::fixture::{SERVICES, Script};
