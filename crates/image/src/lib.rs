@@ -158,7 +158,7 @@ pub use containerfile::{ContainerfileBuild, Engine};
 pub use digest::{Digest, Hasher};
 pub use flock::lock_file;
 pub use identify::digests_of;
-pub use load::{Held, Holder, LoadedImage, Transfer, load};
+pub use load::{Held, Holder, LoadedImage, NotHeld, Transfer, load};
 pub use local::{LocalStore, Rootfs};
 pub use node::NodeStore;
 pub use program::{Program, Source};

@@ -3,7 +3,9 @@
 //! A [`LoadedImage`] exists only after the place has said, from what it holds itself, that it holds what was built. Nothing
 //! else makes one.
 
-use anyhow::{Context, anyhow};
+use std::fmt;
+
+use anyhow::Context;
 
 use crate::{BuiltImage, Digest};
 
@@ -79,35 +81,61 @@ impl LoadedImage {
     }
 }
 
+/// What a place holds after a load is not what was built.
+#[derive(Debug)]
+pub struct NotHeld {
+    /// The reference that was loaded.
+    pub reference: String,
+    /// What holds it, as it describes itself.
+    pub holder: String,
+    /// What it should hold.
+    pub expected: Digest,
+    /// What it holds under the reference, if it could be read.
+    pub found: Result<Digest, String>,
+    /// What is wrong.
+    pub cause: String,
+}
+
+impl fmt::Display for NotHeld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotHeld { reference, holder, expected, found, cause } = self;
+        write!(f, "`{reference}` was loaded, but {holder} does not hold what was built: {cause} (expected {expected}")?;
+        if let Ok(found) = found {
+            write!(f, ", found {found}")?;
+        }
+        f.write_str("); look for another program that writes there, and run again")
+    }
+}
+
+impl std::error::Error for NotHeld {}
+
 /// Loads an image and reads back what the holder then has.
 ///
 /// # Errors
-/// If the holder cannot take it, or holds something else afterwards; the error names both digests.
+/// If the holder cannot take it; a [`NotHeld`] if it holds something else afterwards.
 pub fn load(image: BuiltImage, holder: &dyn Holder) -> anyhow::Result<LoadedImage> {
     let place = holder.describe();
     let transfer = holder.receive(&image).with_context(|| format!("load `{}` into {place}", image.reference()))?;
-    let held =
-        holder.held(image.reference()).with_context(|| format!("read back `{}` from {place}", image.reference()))?;
-    if let Some(cause) = difference(&image, &held) {
-        let found = held.config_digest;
-        return Err(anyhow!(
-            "`{}` was loaded, but {place} does not hold what was built: {cause} (built config {}, held config {found}); \
-             look for another program that writes there, and run again",
-            image.reference(),
-            image.config_digest()
-        ));
+    match read_back(&image, holder) {
+        Ok(held) => Ok(LoadedImage { image, holder: place, transfer, held }),
+        Err((expected, found, cause)) => {
+            Err(NotHeld { reference: image.reference().to_owned(), holder: place, expected, found, cause }.into())
+        }
     }
-    Ok(LoadedImage { image, holder: place, transfer, held })
 }
 
-fn difference(image: &BuiltImage, held: &Held) -> Option<String> {
-    if held.config_digest != image.config_digest() {
-        return Some("something else is there under the same name".to_owned());
+/// What should be there, what is, and what is wrong with that.
+type Difference = (Digest, Result<Digest, String>, String);
+
+fn read_back(image: &BuiltImage, holder: &dyn Holder) -> Result<Held, Difference> {
+    let (config, manifest) = (image.config_digest(), image.manifest_digest());
+    let unreadable = |why: String| (config, Err(why.clone()), why);
+    let held = holder.held(image.reference()).map_err(|error| unreadable(format!("{error:#}")))?;
+    if held.config_digest != config {
+        return Err((config, Ok(held.config_digest), "something else is there under the same name".to_owned()));
     }
-    if let Some(found) = held.manifest_digest
-        && found != image.manifest_digest()
-    {
-        return Some(format!("its manifest is {found} and should be {}", image.manifest_digest()));
+    match held.manifest_digest {
+        Some(found) if found != manifest => Err((manifest, Ok(found), "it has another manifest".to_owned())),
+        _ => held.complete.clone().map_err(unreadable).map(|()| held),
     }
-    held.complete.clone().err()
 }

@@ -6,7 +6,7 @@
 use std::thread;
 
 use anyhow::Context;
-use image::Source;
+use image::{NotHeld, Source};
 
 use crate::Failure;
 use crate::event::{Event, Link, LinkVerdict, Moment};
@@ -108,17 +108,9 @@ impl Check<'_> {
             return;
         }
         if seen.verdict == LinkVerdict::Broken && self.broken.is_none() {
-            self.broken = Some(failure(link, instance, &seen, self.place.down(instance)));
+            self.broken = Some(failure(link, &instance.workload, &seen, self.place.down(instance)));
         }
-        self.step.event(Event::Proof {
-            service: self.step.service().to_owned(),
-            workload: instance.workload.clone(),
-            link,
-            moment: self.moment,
-            verdict: seen.verdict,
-            expected: seen.expected,
-            found: seen.found,
-        });
+        record(self.step, &instance.workload, link, self.moment, seen);
     }
 
     fn result(self) -> anyhow::Result<()> {
@@ -127,8 +119,35 @@ impl Check<'_> {
     }
 }
 
+fn record(step: &Step, workload: &str, link: Link, moment: Moment, seen: Seen) {
+    step.event(Event::Proof {
+        service: step.service().to_owned(),
+        workload: workload.to_owned(),
+        link,
+        moment,
+        verdict: seen.verdict,
+        expected: seen.expected,
+        found: seen.found,
+    });
+}
+
+/// A load whose read-back shows something else has broken its link already; any other error stays what it is.
+pub(crate) fn at_load(step: &Step, workload: &str, error: anyhow::Error) -> anyhow::Error {
+    let Some(NotHeld { expected, found, cause, .. }) = error.downcast_ref() else { return error };
+    if step.cancel().is_cancelled() {
+        return error;
+    }
+    let seen = match found {
+        Ok(found) => Seen::differs(expected, found),
+        Err(why) => Seen::broken(expected, why),
+    };
+    let failure = failure(Link::ImageToPlace, workload, &seen, Some(Failure::new(cause.clone())));
+    record(step, workload, Link::ImageToPlace, Moment::BeforeTests, seen);
+    failure.into()
+}
+
 /// What has ended by itself (`down`) tells more by its last words than by its absence.
-fn failure(link: Link, instance: &Instance, seen: &Seen, down: Option<Failure>) -> Failure {
+fn failure(link: Link, workload: &str, seen: &Seen, down: Option<Failure>) -> Failure {
     let (cause, remedy) = match link {
         Link::SourceToImage => {
             ("the source was edited after the image was built", "run again: the next run builds what is there now")
@@ -154,7 +173,7 @@ fn failure(link: Link, instance: &Instance, seen: &Seen, down: Option<Failure>) 
         None if seen.found.starts_with(UNREADABLE) => seen.found.as_str(),
         None => cause,
     };
-    let cause = format!("the proof is broken at {} of `{}`: {cause}", link.describe(), instance.workload);
+    let cause = format!("the proof is broken at {} of `{workload}`: {cause}", link.describe());
     let mut evidence = vec![format!("expected {}", seen.expected), format!("found    {}", seen.found)];
     let down = down.unwrap_or_default();
     evidence.extend(down.evidence);

@@ -35,6 +35,8 @@ struct Kind {
 enum Stopped {
     /// A step fails, with these words in its cause.
     Step(&'static str, &'static str),
+    /// The read-back of this step finds that the place holds something else, with these words in its cause.
+    Load(&'static str, &'static str),
     /// The proof before the tests finds this link broken.
     Proof(Link),
     /// The proof after the tests does.
@@ -60,7 +62,7 @@ fn edit(package: &'static str, workspace: &Path, act: impl Fn(&Path) + Send + Sy
 
 /// Between the build and the moment at which the image is read back.
 fn in_the_load() -> Vec<Kind> {
-    let load = |words| Stopped::Step("load app", words);
+    let load = |words| Stopped::Load("load app", words);
     vec![
         kind("swapped-in-load", When::Received, load("something else is there under the same name"), |ground| {
             tamper::swap(ground, "dev.e2e.dirty", "maybe");
@@ -68,10 +70,10 @@ fn in_the_load() -> Vec<Kind> {
         kind("forged-label-in-load", When::Received, load("something else is there under the same name"), |ground| {
             tamper::swap(ground, "dev.e2e.source-fingerprint", &format!("sha256:{}", "1".repeat(64)));
         }),
-        kind("repacked-in-load", When::Received, load("its manifest is sha256:"), tamper::repack),
+        kind("repacked-in-load", When::Received, load("it has another manifest"), tamper::repack),
         kind("damaged-in-load", When::Received, load("is damaged"), |ground| tamper::damage(&tamper::layer(ground))),
         kind("short-in-load", When::Received, load("is damaged"), |ground| tamper::cut(&tamper::layer(ground))),
-        kind("lost-in-load", When::Received, load("does not hold what was built"), |ground| {
+        kind("lost-in-load", When::Received, load("No such file"), |ground| {
             fs::remove_file(tamper::layer(ground)).unwrap();
         }),
         kind("unnamed-in-load", When::Received, load("there is no image"), tamper::unname),
@@ -244,6 +246,12 @@ fn judge(ran: &Ran, name: &str, package: &str, stopped: &Stopped) -> Option<Stri
                 return Some(format!("{name}: `{words}` is not in: {cause}"));
             }
             (*step, None)
+        }
+        Stopped::Load(step, words) => {
+            if !cause.contains(words) {
+                return Some(format!("{name}: `{words}` is not in: {cause}"));
+            }
+            (*step, Some((Link::ImageToPlace, Moment::BeforeTests)))
         }
         Stopped::Proof(link) => ("prove what runs", Some((*link, Moment::BeforeTests))),
         Stopped::After(link) => ("prove that it still runs", Some((*link, Moment::AfterTests))),
