@@ -9,6 +9,7 @@ mod failures;
 mod fifth;
 mod freshness;
 mod keep;
+mod kind;
 mod kit;
 mod product;
 mod ran;

@@ -10,7 +10,7 @@ use crate::kit::{Answer, Real, eventually, signal};
 use crate::ran::{Ran, junit};
 
 #[track_caller]
-fn interrupted(real: &Real, answer: Answer, ran: &Ran, code: i32) {
+pub(crate) fn interrupted(real: &Real, answer: Answer, ran: &Ran, code: i32) {
     let answer = answer.expect(code);
     answer.says(&["INTERRUPTED"]);
     ran.nothing_left();

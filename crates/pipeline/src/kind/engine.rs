@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::de::DeserializeOwned;
-use supervise::{Cancel, Cmd, Observer};
+use supervise::{Cancel, Cmd, CmdErrorKind, Observer};
 
 use crate::ledger::RUN_MARK;
 use crate::step::Step;
@@ -30,6 +30,9 @@ pub(super) fn answers(provider: Provider) -> Result<(), String> {
     };
     match Cmd::new(provider.name()).args(ask).deadline(ASK_LIMIT).run(&Cancel::new()) {
         Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind, CmdErrorKind::Deadline(_)) => {
+            Err(format!("{error}; another process may hold its store, or the machine be overloaded"))
+        }
         Err(error) => Err(error.tail.last().map_or_else(|| error.to_string(), |line| format!("{error}: {line}"))),
     }
 }
