@@ -18,7 +18,7 @@ use report::terminal::{Config as TerminalConfig, Terminal, Verbosity};
 use supervise::Cancel;
 
 use crate::console::{self, print, say};
-use crate::flags::{E2e, Format, Platform, Provider, Render};
+use crate::flags::{Database, E2e, Format, Platform, Provider, Render};
 use crate::services::Usage;
 use crate::{paths, plan, services};
 
@@ -36,6 +36,14 @@ pub(crate) fn run(flags: &E2e) -> anyhow::Result<u8> {
     if let (Platform::Local, Some(flag)) = (flags.platform, flags.kind.given()) {
         return Err(Usage(format!("`{flag}` is for clusters: add `--platform kind`, or leave it out")).into());
     }
+    if let (Platform::Local, Database::Postgres) = (flags.platform, flags.database.database) {
+        let why = "the platform `local` starts programs that this tool packed, and PostgreSQL's image is none of them";
+        return Err(Usage(format!(
+            "`--database postgres` needs a cluster: {why}; add `--platform kind`, or leave it out"
+        ))
+        .into());
+    }
+    let pipelines = services::with_database(pipelines, &flags.database)?;
     let platform = platform(flags);
     if flags.plan {
         print(&plan::text(&pipelines, platform.name(), flags.format == Format::Json)?)?;
@@ -108,7 +116,7 @@ fn platform(flags: &E2e) -> Arc<dyn pipeline::Platform> {
 /// Prints the objects that the pipeline of a service becomes in a cluster.
 pub(crate) fn render(flags: &Render) -> anyhow::Result<u8> {
     let pipelines = services::select(std::slice::from_ref(&flags.service), false)?;
-    for pipeline in &pipelines {
+    for pipeline in &services::with_database(pipelines, &flags.database)? {
         print(&kind::render(pipeline)?)?;
     }
     Ok(0)

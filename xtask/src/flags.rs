@@ -37,6 +37,7 @@ Examples:
   cargo xtask e2e gateway -- dedup             only the tests with `dedup` in their name
   cargo xtask e2e gateway --keep               leave everything running afterwards
   cargo xtask e2e --all --plan                 say what would be done
+  cargo xtask e2e --all --platform kind --database postgres    in clusters, with PostgreSQL
 
 Exit codes: 0 all passed, 1 tests failed, 2 wrong usage, 3 the run itself failed (build, cluster, load, deploy,
 proof), 130 and 143 interrupted. Ctrl-C once: end and remove everything. Twice: kill. Three times: leave at once.
@@ -56,8 +57,6 @@ pub(crate) struct E2e {
     /// Where to run
     #[arg(long, value_enum, default_value_t = Platform::Local)]
     pub(crate) platform: Platform,
-    #[command(flatten)]
-    pub(crate) kind: KindFlags,
     /// Leave everything running when the tests are over; print the addresses and how to end it
     #[arg(long)]
     pub(crate) keep: bool,
@@ -82,6 +81,11 @@ pub(crate) struct E2e {
     /// Passed on to the suites: filters, as for `cargo test -- FILTER`
     #[arg(last = true, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+    // Last: what comes after a heading is listed under it.
+    #[command(flatten)]
+    pub(crate) kind: KindFlags,
+    #[command(flatten)]
+    pub(crate) database: DatabaseFlags,
 }
 
 #[derive(Args)]
@@ -122,6 +126,28 @@ impl KindFlags {
     }
 }
 
+#[derive(Args)]
+#[command(next_help_heading = "DataStorage's database")]
+pub(crate) struct DatabaseFlags {
+    /// What keeps DataStorage's events
+    #[arg(long, value_enum, default_value_t = Database::Sqlite)]
+    pub(crate) database: Database,
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        help = format!("The image of PostgreSQL, which the engine must have (default: {})", datastorage_image::POSTGRES_IMAGE)
+    )]
+    pub(crate) postgres_image: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Database {
+    /// A file of DataStorage's own, empty at the start
+    Sqlite,
+    /// A PostgreSQL server for each DataStorage, with `--platform kind`
+    Postgres,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Provider {
     Docker,
@@ -132,6 +158,8 @@ pub(crate) enum Provider {
 pub(crate) struct Render {
     /// The service
     pub(crate) service: String,
+    #[command(flatten)]
+    pub(crate) database: DatabaseFlags,
 }
 
 #[derive(Args)]

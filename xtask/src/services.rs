@@ -4,6 +4,8 @@ use std::fmt;
 
 use pipeline::Pipeline;
 
+use crate::flags::{Database, DatabaseFlags};
+
 /// Every pipeline, in alphabetical order. The list is made from this package's dependencies on `e2e-*` crates: see `build.rs`.
 pub(crate) fn all() -> Vec<Pipeline> {
     let mut pipelines = include!(concat!(env!("OUT_DIR"), "/pipelines.rs"));
@@ -49,6 +51,28 @@ pub(crate) fn select(names: &[String], every: bool) -> anyhow::Result<Vec<Pipeli
     Ok(known.into_iter().filter(|pipeline| every || names.iter().any(|name| name == pipeline.service())).collect())
 }
 
+/// The pipelines with the database that was asked for.
+///
+/// # Errors
+/// If an image is named for a database that is not used, or is none.
+pub(crate) fn with_database(pipelines: Vec<Pipeline>, flags: &DatabaseFlags) -> anyhow::Result<Vec<Pipeline>> {
+    let image = flags.postgres_image.as_deref();
+    match (flags.database, image) {
+        (Database::Sqlite, None) => return Ok(pipelines),
+        (Database::Sqlite, Some(_)) => {
+            let what = "`--postgres-image` says which PostgreSQL, and none is used: add `--database postgres`, or leave it out";
+            return Err(Usage(what.to_owned()).into());
+        }
+        (Database::Postgres, _) => {}
+    }
+    let image = image.unwrap_or(datastorage_image::POSTGRES_IMAGE);
+    let pipelines = pipelines.into_iter().map(|pipeline| datastorage_image::on_postgres(pipeline, image));
+    // What was typed is checked here, before anything is made.
+    let check =
+        |pipeline: Pipeline| pipeline.validate().map(|()| pipeline).map_err(|error| Usage(error.to_string()).into());
+    pipelines.map(check).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +98,18 @@ mod tests {
         for pipeline in all() {
             pipeline.validate().unwrap();
         }
+    }
+
+    #[test]
+    fn every_datastorage_gets_the_database_that_was_asked_for() {
+        let flags =
+            |database, image: Option<&str>| DatabaseFlags { database, postgres_image: image.map(str::to_owned) };
+        let ask = |database, image| with_database(all(), &flags(database, image)).map_err(|error| error.to_string());
+        for pipeline in ask(Database::Postgres, None).unwrap() {
+            let servers = pipeline.workloads().iter().filter(|workload| workload.name() == datastorage_image::POSTGRES);
+            assert_eq!(servers.count(), 1, "{}", pipeline.service());
+        }
+        assert!(ask(Database::Sqlite, Some("a:1")).unwrap_err().contains("add `--database postgres`"));
+        assert!(ask(Database::Postgres, Some("a b")).unwrap_err().contains("`a b`, of which workload `postgres`"));
     }
 }

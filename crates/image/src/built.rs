@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::blobs::Blob;
+use crate::containerfile::files;
 use crate::{BlobStore, Digest, ImageTag, RunId, Source, elf};
 
 /// The section of the executable that holds what it was built from, as JSON.
@@ -58,10 +59,8 @@ pub(crate) enum Executable {
         offset: u64,
         size: u64,
     },
-    /// Found in an image that an engine built.
-    Found { path: String, digest: Digest },
-    /// It cannot be told, for this reason.
-    Unknown(String),
+    /// Any file of an image that an engine built.
+    Any,
 }
 
 /// What the executable says of itself, in the section [`SECTION`].
@@ -103,26 +102,30 @@ impl BuiltImage {
         self.config_digest
     }
 
-    /// sha256 of the executable as it is in the image, which is what runs.
-    ///
-    /// # Errors
-    /// Why it cannot be told, for an image that an engine built.
-    pub fn executable_digest(&self) -> Result<Digest, &str> {
+    /// sha256 of the executable as it is in the image, which is what runs. None for an image that an engine built: which of its
+    /// files runs is seen when it runs, and [`BuiltImage::file_digest`] tells what the image holds there.
+    pub fn executable_digest(&self) -> Option<Digest> {
         match &self.executable {
-            Executable::Packed { digest, .. } | Executable::Found { digest, .. } => Ok(*digest),
-            Executable::Unknown(why) => Err(why),
+            Executable::Packed { digest, .. } => Some(*digest),
+            Executable::Any => None,
         }
     }
 
-    /// Absolute path of the executable in the image.
+    /// Absolute path of the executable in the image; none as for [`BuiltImage::executable_digest`].
+    pub fn executable_path(&self) -> Option<&str> {
+        match &self.executable {
+            Executable::Packed { path, .. } => Some(path),
+            Executable::Any => None,
+        }
+    }
+
+    /// sha256 of the regular file that the image holds at an absolute path without links in it; none if there is none.
     ///
     /// # Errors
-    /// As [`BuiltImage::executable_digest`].
-    pub fn executable_path(&self) -> Result<&str, &str> {
-        match &self.executable {
-            Executable::Packed { path, .. } | Executable::Found { path, .. } => Ok(path),
-            Executable::Unknown(why) => Err(why),
-        }
+    /// If the engine gave the layers compressed, or one cannot be read.
+    pub fn file_digest(&self, path: &str) -> anyhow::Result<Option<Digest>> {
+        files::digest_at(path, &self.layers, &self.blobs)
+            .with_context(|| format!("look for `{path}` in `{}`", self.reference()))
     }
 
     /// The source fingerprint that the executable in the image carries, read from the blob; none in an image that an engine

@@ -16,8 +16,8 @@ mod bases;
 mod cache;
 mod context;
 mod engine;
-mod entry;
 mod export;
+pub(crate) mod files;
 mod ignore;
 mod leftovers;
 
@@ -40,7 +40,6 @@ use crate::{BlobStore, BuildError, BuiltImage, Digest, ImageTag, Source, SourceN
 use cache::Cache;
 use context::Context;
 pub use engine::Engine;
-use entry::Start;
 use export::{Exported, export};
 
 /// How an engine builds the image of one service.
@@ -52,10 +51,8 @@ pub struct ContainerfileBuild {
     pub prepare: Arc<dyn Fn(Cmd) -> Cmd + Send + Sync>,
     /// What names are relative to.
     pub workspace: PathBuf,
-    /// The folder whose files can be copied, relative to the workspace.
-    pub context: String,
-    /// The Containerfile, relative to the context; `Containerfile` or else `Dockerfile` if not given.
-    pub containerfile: Option<String>,
+    /// What is built.
+    pub instructions: Instructions,
     /// Build arguments (`ARG`).
     pub arguments: Vec<(String, String)>,
     /// Whether steps may use the network. What they fetch is not part of the fingerprint.
@@ -66,6 +63,25 @@ pub struct ContainerfileBuild {
     pub state: PathBuf,
     /// How long the engine may take.
     pub limit: Duration,
+}
+
+/// What an engine is told to build.
+#[derive(Clone, Debug)]
+pub enum Instructions {
+    /// A Containerfile, with the files that it can copy.
+    Folder {
+        /// The folder whose files can be copied, relative to the workspace.
+        context: String,
+        /// The Containerfile, relative to the context; `Containerfile` or else `Dockerfile` if not given.
+        containerfile: Option<String>,
+    },
+    /// An image as it is, under a tag of this run.
+    Image {
+        /// The image, as the engine knows it.
+        reference: String,
+        /// Who runs it, as number of user and group; the image's own user if not given.
+        user: Option<u32>,
+    },
 }
 
 /// What is needed of a config (OCI image specification, "Image Configuration").
@@ -80,9 +96,6 @@ struct Config {
 struct Execution {
     user: String,
     env: Option<Vec<String>>,
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    working_dir: String,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -169,9 +182,42 @@ impl ContainerfileBuild {
 
     /// Reads everything that goes into the build, and copies the context to `staged`.
     fn read(&self, staged: Option<&Path>, cancel: &Cancel) -> anyhow::Result<Read> {
-        let root = self.workspace.join(&self.context);
+        let Told { who, text, mut inputs, mut parameters } = match &self.instructions {
+            Instructions::Folder { context, containerfile } => {
+                self.folder(context, containerfile.as_deref(), staged)?
+            }
+            Instructions::Image { reference, user } => {
+                staged.map_or(Ok(()), fs::create_dir_all).context("make an empty build context")?;
+                self.whole(reference, *user)
+            }
+        };
+        let command = self.command();
+        let mut bases = BTreeSet::new();
+        for name in bases::bases(&text, &self.arguments) {
+            let id = self.engine.require(&command, &name, &who, cancel)?;
+            let id = id.trim_start_matches("sha256:").to_owned();
+            let digest = format!("sha256:{id}").parse().with_context(|| format!("read the id of `{name}`"))?;
+            inputs.push((format!("image:{name}"), digest));
+            bases.insert(id);
+        }
+        inputs.sort();
+        parameters.extend([
+            ("builder".to_owned(), "containerfile".to_owned()),
+            ("engine".to_owned(), self.engine.version(&command, cancel)?),
+            ("network".to_owned(), if self.network { "default" } else { "none" }.to_owned()),
+        ]);
+        parameters.extend(self.arguments.iter().map(|(name, value)| (format!("argument.{name}"), value.clone())));
+        parameters.sort();
+        let fingerprint = fingerprint(&parameters, &inputs);
+        let source = Source { fingerprint, inputs, revision: None, dirty: false, parameters };
+        Ok(Read { source, text, bases })
+    }
+
+    /// A Containerfile and the files of its context.
+    fn folder(&self, context: &str, containerfile: Option<&str>, staged: Option<&Path>) -> anyhow::Result<Told> {
+        let root = self.workspace.join(context);
         let root = fs::canonicalize(&root).with_context(|| format!("open the build context `{}`", root.display()))?;
-        let path = context::containerfile(&root, self.containerfile.as_deref())?;
+        let path = context::containerfile(&root, containerfile)?;
         let text = fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))?;
         let rules = context::rules(&root, &path)?;
         let what = || format!("make the directory `{}`", self.state.display());
@@ -179,36 +225,23 @@ impl ContainerfileBuild {
         // Neither may be read for a context: one would grow while it is read, and the other change with each build.
         let own = [Some(self.state.as_path()), staged.and_then(Path::parent)];
         let own: Vec<_> = own.into_iter().flatten().filter_map(|path| fs::canonicalize(path).ok()).collect();
-        let context = Context { root: &root, name: &self.context, rules: &rules, own: &own };
-        let mut inputs = context.read(staged)?;
+        let files = Context { root: &root, name: context, rules: &rules, own: &own };
+        let mut inputs = files.read(staged)?;
 
         let file = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
-        inputs.push((format!("{}#instructions", context.name_of(&file)), Digest::of(&text)));
-        let command = self.command();
-        let mut bases = BTreeSet::new();
-        for name in bases::bases(&text, &self.arguments) {
-            let id = self.engine.id(&command, &name, cancel)?.with_context(|| {
-                let engine = self.engine.name();
-                format!("`{file}` builds on `{name}`, which {engine} does not have, and nothing is pulled during a run: `{engine} pull {name}`")
-            })?;
-            let id = id.trim_start_matches("sha256:").to_owned();
-            let digest = format!("sha256:{id}").parse().with_context(|| format!("read the id of `{name}`"))?;
-            inputs.push((format!("image:{name}"), digest));
-            bases.insert(id);
-        }
-        inputs.sort();
-        let mut parameters = vec![
-            ("builder".to_owned(), "containerfile".to_owned()),
-            ("containerfile".to_owned(), context.name_of(&file)),
-            ("context".to_owned(), self.context.clone()),
-            ("engine".to_owned(), self.engine.version(&command, cancel)?),
-            ("network".to_owned(), if self.network { "default" } else { "none" }.to_owned()),
-        ];
-        parameters.extend(self.arguments.iter().map(|(name, value)| (format!("argument.{name}"), value.clone())));
-        parameters.sort();
-        let fingerprint = fingerprint(&parameters, &inputs);
-        let source = Source { fingerprint, inputs, revision: None, dirty: false, parameters };
-        Ok(Read { source, text, bases })
+        inputs.push((format!("{}#instructions", files.name_of(&file)), Digest::of(&text)));
+        let parameters =
+            vec![("containerfile".to_owned(), files.name_of(&file)), ("context".to_owned(), context.to_owned())];
+        Ok(Told { who: format!("`{file}`"), text, inputs, parameters })
+    }
+
+    /// An image as it is, with another user at most.
+    fn whole(&self, reference: &str, user: Option<u32>) -> Told {
+        let user = user.map(|user| format!("{user}:{user}"));
+        let text = user.iter().fold(format!("FROM {reference}\n"), |text, user| format!("{text}USER {user}\n"));
+        let mut parameters = vec![("base".to_owned(), reference.to_owned())];
+        parameters.extend(user.map(|user| ("user".to_owned(), user)));
+        Told { who: format!("`{}`", self.service), text, inputs: Vec::new(), parameters }
     }
 
     /// Lets the engine build.
@@ -234,7 +267,11 @@ impl ContainerfileBuild {
         command = command.arg("build").arg("--file").arg(&file).args(["--tag", tag.reference()]);
         command = match self.engine {
             Engine::Podman => {
-                let command = command.args(["--timestamp", "0", "--pull=never", "--ignorefile"]).arg(&ignore);
+                let mut command = command.args(["--timestamp", "0", "--pull=never", "--ignorefile"]).arg(&ignore);
+                if matches!(self.instructions, Instructions::Image { .. }) {
+                    // There is no step that a cache could save.
+                    command = command.arg("--layers=false");
+                }
                 // A proxy of this machine is of use only to who may use the network.
                 command.arg(format!("--http-proxy={}", self.network))
             }
@@ -277,17 +314,15 @@ impl ContainerfileBuild {
         let user = execution.user.split(':').next().unwrap_or_default();
         ensure!(
             user.parse().is_ok_and(|user: u32| user != 0),
-            "the image would run as `{}`, and it must be known that this is not root: end the Containerfile with a number, \
-             such as `USER {1}:{1}`",
+            "the image would run as `{}`, and it must be known that this is not root: {}",
             if user.is_empty() { "root" } else { user },
-            crate::NONROOT
+            match &self.instructions {
+                Instructions::Folder { .. } => {
+                    format!("end the Containerfile with a number, such as `USER {0}:{0}`", crate::NONROOT)
+                }
+                Instructions::Image { .. } => "give the workload a user that the image knows, by its number".to_owned(),
+            }
         );
-        let command = [execution.entrypoint, execution.cmd].into_iter().flatten().flatten().collect();
-        let start = Start { command, path: variable("PATH"), working_dir: &execution.working_dir };
-        let executable = match entry::executable(&start, &exported.layers, blobs) {
-            Ok((path, digest)) => Executable::Found { path, digest },
-            Err(why) => Executable::Unknown(why),
-        };
         let layers = exported.layers.iter().map(|layer| Content::new(&layer.media_type, layer.blob())).collect();
         let manifest = serde_json::to_vec(&Manifest {
             schema_version: 2,
@@ -303,10 +338,19 @@ impl ContainerfileBuild {
             config_digest: exported.config_blob.digest,
             config: exported.config,
             layers: exported.layers,
-            executable,
+            executable: Executable::Any,
             blobs: blobs.clone(),
         })
     }
+}
+
+/// What the instructions tell, before the engine is asked.
+struct Told {
+    /// What builds on the images, for people.
+    who: String,
+    text: String,
+    inputs: Vec<(String, Digest)>,
+    parameters: Vec<(String, String)>,
 }
 
 /// What was read before a build.

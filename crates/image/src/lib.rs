@@ -154,7 +154,7 @@ pub use blobs::{Blob, BlobStore};
 pub use build::build;
 pub use built::{BuiltImage, Descriptor};
 pub use cargo::{BuildError, CargoBuild, CargoOutcome, Progress, SourceNow};
-pub use containerfile::{ContainerfileBuild, Engine};
+pub use containerfile::{ContainerfileBuild, Engine, Instructions};
 pub use digest::{Digest, Hasher};
 pub use flock::lock_file;
 pub use identify::digests_of;

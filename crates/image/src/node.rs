@@ -26,6 +26,10 @@ const ASK_LIMIT: Duration = Duration::from_secs(60);
 /// How long a node may take to take an image in.
 const SEND_LIMIT: Duration = Duration::from_secs(10 * 60);
 
+/// How many bytes a node must lack for it to be asked once more before they are sent: an answer takes about as long as this much
+/// takes to send.
+const ASK_AGAIN: u64 = 16 * 1024 * 1024;
+
 /// Lists the blobs of a node, and the snapshotter that its kubelet uses: `ctr` would unpack for its own default.
 const LIST: &str = r#"set -e
 ctr -n k8s.io content ls -q
@@ -133,7 +137,15 @@ impl NodeStore {
     }
 
     fn send(&self, node: &Node, image: &BuiltImage) -> anyhow::Result<Transfer> {
-        let Known { blobs, snapshotter } = self.known(node)?;
+        let mut known = self.known(node)?;
+        let all = image.all_blobs();
+        if all.iter().filter(|blob| !known.blobs.contains(&blob.digest)).map(|blob| blob.size).sum::<u64>() > ASK_AGAIN
+        {
+            // Others may have sent the same layers since: pipelines that share a cluster, and build on the same images.
+            *lock(&node.known) = None;
+            known = self.known(node)?;
+        }
+        let Known { blobs, snapshotter } = known;
         let (transfer, held) = match self.import(node, image, &snapshotter, &blobs) {
             // Blobs that it had are gone (its garbage collector): everything goes over.
             Err(error) if !blobs.is_empty() && lacks_blob(&error) => {
@@ -147,7 +159,7 @@ impl NodeStore {
             imported => imported?,
         };
         if let (Ok(()), Some(known)) = (&held.complete, &mut *lock(&node.known)) {
-            known.blobs.extend(image.all_blobs().iter().map(|blob| blob.digest));
+            known.blobs.extend(all.iter().map(|blob| blob.digest));
         }
         lock(&node.said).insert(image.reference().to_owned(), held);
         Ok(transfer)

@@ -49,7 +49,7 @@ impl Programs {
         let packages: BTreeSet<_> = workloads
             .filter_map(|workload| match workload.builder() {
                 Builder::Cargo { package } => Some(package.clone()),
-                Builder::Containerfile(_) => None,
+                Builder::Containerfile(_) | Builder::Image { .. } => None,
             })
             .collect();
         if packages.is_empty() {

@@ -1,8 +1,8 @@
-//! The image of a workload with a Containerfile: built by the engine of the platform, which has nothing of it afterwards.
+//! The image of a workload with a Containerfile, or an image of others: built by the engine of the platform, which has nothing of it afterwards.
 
 use std::sync::Arc;
 
-use image::{BuildError, BuiltImage, ContainerfileBuild, Engine, ImageTag};
+use image::{BuildError, BuiltImage, ContainerfileBuild, Engine, ImageTag, Instructions};
 use supervise::Cmd;
 
 use crate::build::{BUILD_LIMIT, failure};
@@ -11,27 +11,31 @@ use crate::ledger::{RUN_MARK, Resource};
 use crate::one::Shared;
 use crate::platform::Site;
 use crate::step::Step;
-use crate::workload::{Containerfile, Workload};
+use crate::workload::{Builder, Workload};
 
 /// The build of a workload's image, as it is done and as its inputs are read again.
 ///
 /// # Errors
-/// If the platform has no engine.
-pub(crate) fn build(
-    step: &Step,
-    shared: &Shared,
-    workload: &Workload,
-    of: &Containerfile,
-) -> anyhow::Result<ContainerfileBuild> {
+/// If the platform has no engine, or it is not for an engine to build.
+pub(crate) fn build(step: &Step, shared: &Shared, workload: &Workload) -> anyhow::Result<ContainerfileBuild> {
+    let (instructions, arguments, network) = match workload.builder() {
+        Builder::Cargo { package } => anyhow::bail!("`{package}` is built by cargo"),
+        Builder::Containerfile(of) => {
+            let folder = Instructions::Folder { context: of.context.clone(), containerfile: of.path.clone() };
+            (folder, of.arguments.clone(), of.network)
+        }
+        Builder::Image { reference, user } => {
+            (Instructions::Image { reference: reference.clone(), user: *user }, Vec::new(), false)
+        }
+    };
     let (run, observer) = (step.recorder().run_id().to_owned(), step.observer());
     Ok(ContainerfileBuild {
         engine: shared.config.platform.engine()?,
         prepare: Arc::new(move |command| command.env(RUN_MARK, &run).observer(Arc::clone(&observer))),
         workspace: shared.config.workspace.clone(),
-        context: of.context.clone(),
-        containerfile: of.path.clone(),
-        arguments: of.arguments.clone(),
-        network: of.network,
+        instructions,
+        arguments,
+        network,
         service: workload.name().to_owned(),
         state: shared.config.home.build().join("containerfiles"),
         limit: BUILD_LIMIT,
@@ -44,10 +48,9 @@ pub(crate) fn run(
     shared: &Shared,
     site: &Site,
     workload: &Workload,
-    of: &Containerfile,
     tag: ImageTag,
 ) -> anyhow::Result<BuiltImage> {
-    let build = build(step, shared, workload, of)?;
+    let build = build(step, shared, workload)?;
     let service = site.pipeline.service();
     let log = site.run.log(service, &format!("{}-build", workload.name()))?;
     let scratch = site.run.work().join(".contexts").join(service).join(workload.name());

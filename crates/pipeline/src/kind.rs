@@ -187,7 +187,10 @@ impl Platform for Kind {
             Clusters::Reuse(_) => 0,
         };
         match self.provider() {
-            Ok(_) => missing.extend(preflight::machine(clusters, self.options.workers + 1)),
+            Ok(engine) => {
+                missing.extend(preflight::machine(clusters, self.options.workers + 1));
+                missing.extend(preflight::images(engine, pipelines));
+            }
             Err(error) => missing.push(error),
         }
         missing

@@ -33,4 +33,4 @@ pub use ::event;
 pub use failure::Failure;
 pub use platform::{Deployable, Deployed, Instance, Place, Platform, deploy};
 pub use step::Step;
-pub use workload::{Pipeline, Value, Workload, data, endpoint, image_path, secret};
+pub use workload::{Pipeline, Value, Workload, address, data, endpoint, image_path, secret};

@@ -85,8 +85,8 @@ impl Shared<'_> {
     fn source_now(&self, step: &Step, workload: &Workload, source: &Source) -> anyhow::Result<Seen> {
         let now = match workload.builder() {
             Builder::Cargo { .. } => self.cargo_build(Vec::new()).fingerprint_now(source, step.cancel())?,
-            Builder::Containerfile(of) => {
-                containerfile::build(step, self, workload, of)?.fingerprint_now(source, step.cancel())?
+            Builder::Containerfile(_) | Builder::Image { .. } => {
+                containerfile::build(step, self, workload)?.fingerprint_now(source, step.cancel())?
             }
         };
         if now.fingerprint == source.fingerprint {
@@ -207,14 +207,16 @@ fn image(
 ) -> anyhow::Result<Deployable> {
     let program = match workload.builder() {
         Builder::Cargo { package } => Some(shared.programs.wait(steps.cancel())?.get(package)?),
-        Builder::Containerfile(_) => None,
+        Builder::Containerfile(_) | Builder::Image { .. } => None,
     };
     let name = workload.name();
     let built: BuiltImage = steps.step(Phase::Build, names::assemble(name), |step| {
         let _permit = step.permit(&shared.assembling)?;
         let started = step.recorder().utc();
         let built = match (workload.builder(), program) {
-            (Builder::Containerfile(of), _) => containerfile::run(step, shared, site, workload, of, tag)?,
+            (Builder::Containerfile(_) | Builder::Image { .. }, _) => {
+                containerfile::run(step, shared, site, workload, tag)?
+            }
             (Builder::Cargo { .. }, program) => {
                 let program = program.context("its program was not built")?;
                 assemble(step, shared, workload, &program, tag)?
@@ -277,7 +279,7 @@ fn record_built(step: &Step, built: &BuiltImage) {
         reference: built.reference().to_owned(),
         manifest_digest: built.manifest_digest(),
         config_digest: built.config_digest(),
-        executable_digest: built.executable_digest().ok(),
+        executable_digest: built.executable_digest(),
         source_fingerprint: built.source().fingerprint,
         layers: built
             .layers()

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::event::Phase;
-use crate::workload::{Builder, Pipeline, Workload};
+use crate::workload::{Pipeline, Workload};
 
 /// A step that a run would make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,7 +54,7 @@ pub fn plan(pipelines: &[Pipeline]) -> Vec<PlannedStep> {
         add(Some(pipeline.service()), Phase::Tag, names::TAGS, &[]);
     }
     let of_run = |name: &str| format!("run: {name}");
-    let is_cargo = |workload: &Workload| matches!(workload.builder(), Builder::Cargo { .. });
+    let is_cargo = |workload: &Workload| !workload.builder().needs_engine();
     if pipelines.iter().flat_map(Pipeline::workloads).any(is_cargo) {
         add(None, Phase::Build, names::PROGRAMS, &[names::TAGS.to_owned()]);
     }

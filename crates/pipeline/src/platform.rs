@@ -35,11 +35,11 @@ pub trait Platform: Send + Sync {
     fn prepare(&self, step: &Step, site: &Site) -> anyhow::Result<Arc<dyn Place>>;
 }
 
-/// Why a platform does not run what a Containerfile makes.
+/// Why a platform does not run what an engine builds.
 pub(crate) fn no_containerfiles(platform: &str) -> String {
     format!(
-        "the platform `{platform}` starts static programs from images that this tool packed, and the image of a Containerfile \
-         may need anything of its base: run it with `--platform kind`"
+        "the platform `{platform}` starts static programs from images that this tool packed, and any other image may need \
+         what only a container has: run it with `--platform kind`"
     )
 }
 

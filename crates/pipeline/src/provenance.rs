@@ -50,16 +50,18 @@ fn statement(image: &BuiltImage, run: &str, started: &str, finished: &str) -> Va
         subject(image.reference(), image.manifest_digest()),
         subject(&format!("{}#config", image.reference()), image.config_digest()),
     ];
-    if let (Ok(path), Ok(digest)) = (image.executable_path(), image.executable_digest()) {
+    if let (Some(path), Some(digest)) = (image.executable_path(), image.executable_digest()) {
         subjects.push(subject(path, digest));
     }
     let mut external = json!({ "image": image.image(), "consumer": image.consumer() });
-    // What the user chose: the package, or the Containerfile with its arguments.
-    let chosen = |name: &str| matches!(name, "package" | "containerfile" | "context") || name.starts_with("argument.");
+    // What the user chose: the package, the Containerfile with its arguments, or the image of others.
+    let chosen = |name: &str| {
+        matches!(name, "package" | "containerfile" | "context" | "base" | "user") || name.starts_with("argument.")
+    };
     for (name, value) in parameters.iter().filter(|(name, _)| chosen(name)) {
         external[name] = value.clone();
     }
-    let build_type = if external["containerfile"].is_null() { BUILD_TYPE } else { CONTAINERFILE_BUILD_TYPE };
+    let build_type = if external["package"].is_null() { CONTAINERFILE_BUILD_TYPE } else { BUILD_TYPE };
     json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": subjects,

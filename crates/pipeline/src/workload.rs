@@ -3,13 +3,15 @@
 //! Nothing here knows a platform. What differs by platform (the address of another workload, a data directory, a secret) is
 //! a typed [`Value`] that each platform resolves.
 
+mod builder;
 mod value;
 
 use std::path::{Component, Path};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 
-pub use value::{Part, Value, data, endpoint, image_path, secret};
+pub use builder::{Builder, Containerfile};
+pub use value::{Part, Value, address, data, endpoint, image_path, secret};
 
 /// The E2E pipeline of one service: what is deployed for it, and which suite then runs.
 #[derive(Clone, Debug)]
@@ -29,6 +31,15 @@ impl Pipeline {
     #[must_use]
     pub fn workload(mut self, workload: Workload) -> Pipeline {
         self.workloads.push(workload);
+        self
+    }
+
+    /// Replaces the workload of this name by what `change` makes of it. It has no effect on a pipeline without one.
+    #[must_use]
+    pub fn change(mut self, name: &str, change: impl FnOnce(Workload) -> Workload) -> Pipeline {
+        if let Some(workload) = self.workloads.iter_mut().find(|workload| workload.name == name) {
+            *workload = change(workload.clone());
+        }
         self
     }
 
@@ -67,7 +78,7 @@ impl Pipeline {
             }
             for (variable, value) in &workload.env {
                 for part in value.parts() {
-                    let Part::Endpoint { workload: target, port } = part else { continue };
+                    let Part::Address { workload: target, port } = part else { continue };
                     let known = self.workloads.iter().any(|w| w.name == *target && w.port_named(port).is_some());
                     if !known {
                         let all: Vec<_> = self
@@ -85,7 +96,18 @@ impl Pipeline {
             }
         }
         for workload in &self.workloads {
-            workload.check(service)?;
+            let whose = format!("workload `{}` of pipeline `{service}`", workload.name);
+            workload.builder.check(&whose, !workload.files.is_empty() || workload.ca_bundle)?;
+            for (index, path) in workload.scratch.iter().enumerate() {
+                let mut parts = Path::new(path).components();
+                let inside = parts.next() == Some(Component::RootDir) && parts.clone().next().is_some();
+                ensure!(
+                    inside
+                        && parts.all(|part| matches!(part, Component::Normal(_)))
+                        && !workload.scratch[..index].contains(path),
+                    "`{path}`, to which {whose} may write, must be an absolute path, and be there once"
+                );
+            }
         }
         for Workload { name, ports, .. } in &self.workloads {
             if ports.is_empty() {
@@ -115,32 +137,8 @@ pub struct Workload {
     /// None: it has no such endpoint.
     version: Option<String>,
     data: bool,
+    scratch: Vec<String>,
     ca_bundle: bool,
-}
-
-/// How the image of a workload is built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Builder {
-    /// A binary of this workspace, by the name of its package.
-    Cargo {
-        /// The package, which is also the name of the binary.
-        package: String,
-    },
-    /// Whatever a Containerfile makes, by podman or docker.
-    Containerfile(Containerfile),
-}
-
-/// How a Containerfile is built.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Containerfile {
-    /// The folder whose files it can copy, relative to the workspace.
-    pub context: String,
-    /// Where it is, relative to the context; `Containerfile` or else `Dockerfile` if not given.
-    pub path: Option<String>,
-    /// Build arguments (`ARG`), which are part of the fingerprint.
-    pub arguments: Vec<(String, String)>,
-    /// Whether its steps may use the network. What they fetch is not part of the fingerprint.
-    pub network: bool,
 }
 
 /// A port on which a workload listens.
@@ -150,6 +148,28 @@ pub struct Port {
     pub name: String,
     /// The port in the container. On `local` the operating system chooses another.
     pub number: u16,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP, without TLS.
+    Http,
+    /// Something else over TCP.
+    Tcp,
+}
+
+impl Port {
+    /// The URL of this port at an address (`HOST:PORT`).
+    pub fn url(&self, address: impl std::fmt::Display) -> String {
+        let scheme = match self.protocol {
+            Protocol::Http => "http",
+            Protocol::Tcp => "tcp",
+        };
+        format!("{scheme}://{address}")
+    }
 }
 
 /// A file of the workspace that goes into the image.
@@ -179,6 +199,14 @@ impl Workload {
         Workload::new(name, Builder::Containerfile(containerfile))
     }
 
+    /// A workload from an image of others (a database, a message broker) that podman or docker has: nothing is pulled during a
+    /// run. It gets a tag of the run like any image, so that what runs is known; nothing else of it changes.
+    ///
+    /// It must not run as root: if the image does not name another user by number, [`Workload::user`] does.
+    pub fn image(name: &str, reference: &str) -> Workload {
+        Workload::new(name, Builder::Image { reference: reference.to_owned(), user: None })
+    }
+
     fn new(name: &str, builder: Builder) -> Workload {
         Workload {
             name: name.to_owned(),
@@ -189,6 +217,7 @@ impl Workload {
             ready: "/readyz".to_owned(),
             version: None,
             data: false,
+            scratch: Vec::new(),
             ca_bundle: false,
         }
     }
@@ -212,6 +241,16 @@ impl Workload {
         self.edit(|of| of.network = true)
     }
 
+    /// Sets the number of the user and group that an image of others runs as. It has no effect on other workloads: a Containerfile
+    /// names its user itself.
+    #[must_use]
+    pub fn user(mut self, number: u32) -> Workload {
+        if let Builder::Image { user, .. } = &mut self.builder {
+            *user = Some(number);
+        }
+        self
+    }
+
     fn edit(mut self, edit: impl FnOnce(&mut Containerfile)) -> Workload {
         if let Builder::Containerfile(of) = &mut self.builder {
             edit(of);
@@ -219,10 +258,21 @@ impl Workload {
         self
     }
 
-    /// Adds a port. The first one answers the readiness and version probes.
+    /// Adds a port that speaks HTTP. The first port answers the readiness and version probes.
     #[must_use]
-    pub fn port(mut self, name: &str, number: u16) -> Workload {
-        self.ports.push(Port { name: name.to_owned(), number });
+    pub fn port(self, name: &str, number: u16) -> Workload {
+        self.add_port(name, number, Protocol::Http)
+    }
+
+    /// Adds a port that speaks something else over TCP. A workload whose first port is one is ready as soon as it takes
+    /// connections there.
+    #[must_use]
+    pub fn tcp_port(self, name: &str, number: u16) -> Workload {
+        self.add_port(name, number, Protocol::Tcp)
+    }
+
+    fn add_port(mut self, name: &str, number: u16, protocol: Protocol) -> Workload {
+        self.ports.push(Port { name: name.to_owned(), number, protocol });
         self
     }
 
@@ -241,9 +291,10 @@ impl Workload {
         self
     }
 
-    /// Sets an environment variable.
+    /// Sets an environment variable; what was set before is replaced.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<Value>) -> Workload {
+        self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.into()));
         self
     }
@@ -259,6 +310,13 @@ impl Workload {
     #[must_use]
     pub fn data(mut self) -> Workload {
         self.data = true;
+        self
+    }
+
+    /// Makes a directory of the image one that the workload may write, empty at each start of it; `/tmp` is one always.
+    #[must_use]
+    pub fn scratch(mut self, path: &str) -> Workload {
+        self.scratch.push(path.to_owned());
         self
     }
 
@@ -299,9 +357,10 @@ impl Workload {
         &self.files
     }
 
-    /// The readiness path.
-    pub fn ready_path(&self) -> &str {
-        &self.ready
+    /// The readiness path; none if it is ready as soon as its first port takes connections.
+    pub fn ready_path(&self) -> Option<&str> {
+        let tcp = self.ports.first().is_some_and(|port| port.protocol == Protocol::Tcp);
+        if tcp { None } else { Some(&self.ready) }
     }
 
     /// The version path, if it has one.
@@ -314,59 +373,16 @@ impl Workload {
         self.data
     }
 
+    /// The directories of its image that it may write.
+    pub fn scratch_directories(&self) -> &[String] {
+        &self.scratch
+    }
+
     /// Whether its image holds the certificate authorities.
     pub fn wants_ca_bundle(&self) -> bool {
         self.ca_bundle
     }
-
-    /// What a Containerfile cannot be told.
-    fn check(&self, service: &str) -> anyhow::Result<()> {
-        let Builder::Containerfile(of) = &self.builder else { return Ok(()) };
-        let name = &self.name;
-        if !self.files.is_empty() || self.ca_bundle {
-            bail!(
-                "workload `{name}` of pipeline `{service}` is built from a Containerfile: copy its files and certificates there"
-            );
-        }
-        let inside = Path::new(&of.context).components().all(|part| matches!(part, Component::Normal(_)));
-        if of.context != "." && (!inside || of.context.is_empty()) {
-            bail!(
-                "the build context `{}` of workload `{name}` in pipeline `{service}` must be a folder of the workspace, such as \
-                 `services/{name}` or `.`",
-                of.context
-            );
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reference_to_nothing_is_refused_with_what_exists() {
-        let pipeline = Pipeline::new("gateway")
-            .workload(Workload::cargo("datastorage").port("http", 8080))
-            .workload(Workload::cargo("gateway").env("DATASTORAGE_URL", endpoint("datastorage", "grpc")));
-        let error = pipeline.validate().unwrap_err().to_string();
-        assert!(error.contains("`DATASTORAGE_URL`") && error.contains("there are: `datastorage` `http`"), "{error}");
-        let twice = Pipeline::new("a").workload(Workload::cargo("b")).workload(Workload::cargo("b"));
-        assert!(twice.validate().unwrap_err().to_string().contains("two workloads called `b`"));
-    }
-
-    #[test]
-    fn a_containerfile_copies_its_files_itself_and_from_the_workspace_only() {
-        let check = |workload: Workload| {
-            Pipeline::new("a").workload(workload.port("http", 8080)).validate().map_err(|error| error.to_string())
-        };
-        assert_eq!(check(Workload::containerfile("b", "services/b").build_arg("A", "1")), Ok(()));
-        assert_eq!(check(Workload::containerfile("b", ".").containerfile_path("services/b/Dockerfile")), Ok(()));
-        let error = check(Workload::containerfile("b", "b").file("/x", "x")).unwrap_err();
-        assert!(error.contains("copy its files and certificates there"), "{error}");
-        for outside in ["/b", "../b", "b/../..", ""] {
-            let error = check(Workload::containerfile("b", outside)).unwrap_err();
-            assert!(error.contains("must be a folder of the workspace"), "{outside}: {error}");
-        }
-    }
-}
+mod tests;

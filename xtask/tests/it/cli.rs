@@ -37,7 +37,7 @@ fn an_unknown_service_lists_the_known_ones_and_the_nearest() {
 
 #[test]
 fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
-    let wrong: [(&[&str], &str); 15] = [
+    let wrong: [(&[&str], &str); 18] = [
         (&["e2e", "--nonsense"], "--nonsense"),
         (&["e2e", "--al"], "--all"),
         (&["e2e", "--all", "gateway"], "--all"),
@@ -49,6 +49,15 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
         (&["e2e", "gateway", "--format", "xml"], "json"),
         (&["e2e", "gateway", "--reuse", "mine"], "`--reuse` is for clusters: add `--platform kind`"),
         (&["e2e", "gateway", "--plan", "--workers", "2"], "`--workers` is for clusters"),
+        (&["e2e", "--all", "--database", "postgres"], "`--database postgres` needs a cluster: the platform `local`"),
+        (
+            &["e2e", "gateway", "--platform", "kind", "--postgres-image", "a:1"],
+            "add `--database postgres`, or leave it out",
+        ),
+        (
+            &["render", "gateway", "--database", "postgres", "--postgres-image", "a b"],
+            "`a b`, of which workload `postgres`",
+        ),
         (&["render", "gatewey"], "did you mean `gateway`?"),
         (&["e2ee"], "e2e"),
         (&["bench", "nonsense"], "nonsense"),
@@ -93,6 +102,9 @@ fn the_plan_tells_every_step_and_what_it_waits_for() {
             }
         }
     }
+    let postgres =
+        without_a_trace(&["e2e", "gateway", "--plan", "--platform", "kind", "--database", "postgres"]).expect(0);
+    assert!(postgres.out.contains("assemble postgres  ← make the tags\n"), "{}", postgres.out);
     let text = without_a_trace(&["e2e", "gateway", "--plan"]).expect(0);
     assert_eq!(text.err, "");
     assert!(text.out.contains("0 tag") && text.out.contains("6 teardown") && !text.out.contains("signalprocessing"));

@@ -66,6 +66,17 @@ impl Engine {
         }
     }
 
+    /// The id of an image that the engine must have for `who`, since nothing is pulled during a run.
+    ///
+    /// # Errors
+    /// If it does not have it, with the command that gets it, or cannot be asked.
+    pub fn require(self, command: &Cmd, reference: &str, who: &str, cancel: &Cancel) -> anyhow::Result<String> {
+        let engine = self.name();
+        self.id(command, reference, cancel)?.with_context(|| {
+            format!("{who} builds on `{reference}`, which {engine} does not have, and nothing is pulled during a run: `{engine} pull {reference}`")
+        })
+    }
+
     /// The id of an image that the engine has.
     ///
     /// # Errors

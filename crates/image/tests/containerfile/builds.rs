@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::time::{Duration, UNIX_EPOCH};
 
-use image::{BuiltImage, Digest, LocalStore, load};
+use image::{BuiltImage, Digest, Instructions, LocalStore, load};
 use supervise::{Cancel, Cmd};
 
 use crate::kit::{BASE, Scene, run};
@@ -33,8 +33,10 @@ fn the_same_source_is_the_same_image_under_another_name() {
     assert_eq!(one.config_digest(), three.config_digest());
 
     assert_eq!(scene.file(&one, "greeting").unwrap(), "hello\n");
-    assert_eq!(one.executable_path().unwrap(), "/usr/local/bin/program");
-    assert_eq!(one.executable_digest().unwrap(), Digest::of("\x7fELF, or so"));
+    // Which file runs is not claimed; what there is, is known.
+    assert_eq!((one.executable_path(), one.executable_digest()), (None, None));
+    assert_eq!(one.file_digest("/usr/local/bin/program").unwrap(), Some(Digest::of("\x7fELF, or so")));
+    assert_eq!(one.file_digest("/usr/local/bin/other").unwrap(), None);
     assert_eq!(one.executable_fingerprint().unwrap(), None);
     let config: serde_json::Value = serde_json::from_slice(one.config_bytes()).unwrap();
     let (labels, fingerprint) = (&config["config"]["Labels"], one.source().fingerprint.to_string());
@@ -111,6 +113,44 @@ fn arguments_bases_and_instructions_are_part_of_the_source() {
     let moved = changed(&scene, &before);
     assert!(moved.contains(&"parameter containerfile".to_owned()), "{moved:?}");
     assert!(scene.built().source().inputs.iter().any(|(name, _)| name == "services/app/Dockerfile#instructions"));
+}
+
+#[test]
+fn an_image_of_others_is_built_as_it_is_under_a_tag_of_the_run() {
+    let Some(scene) = Scene::new() else { return };
+    let mut build = scene.build();
+    let image = |user| Instructions::Image { reference: BASE.to_owned(), user };
+    build.instructions = image(Some(999));
+    let steps = scene.images().1;
+    let built = scene.run(&build, &Cancel::new()).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(built.config_bytes()).unwrap();
+    assert_eq!(config["config"]["User"], "999:999");
+    assert_eq!(built.file_digest("/usr/local/bin/program").unwrap(), Some(Digest::of("\x7fELF, or so")));
+    let fingerprint = built.source().fingerprint;
+    assert_eq!(config["config"]["Labels"]["dev.e2e.source-fingerprint"], fingerprint.to_string());
+    let names: Vec<_> = built.source().inputs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, [format!("image:{BASE}")], "the image is all that it is made from");
+    assert_eq!(scene.images(), (vec![BASE.to_owned()], steps), "nothing of it stays in the engine");
+    assert_eq!(scene.run(&build, &Cancel::new()).unwrap().manifest_digest(), built.manifest_digest());
+
+    // Another image under the same name is another source.
+    scene.base("two");
+    let now = build.fingerprint_now(built.source(), &Cancel::new()).unwrap();
+    assert_eq!(now.changed, [format!("image:{BASE}")]);
+    build.instructions = image(Some(998));
+    assert!(
+        build.fingerprint_now(built.source(), &Cancel::new()).unwrap().changed.contains(&"parameter user".to_owned())
+    );
+    // This one would run as root.
+    build.instructions = image(None);
+    let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
+    assert!(
+        error.contains("would run as `root`") && error.ends_with("a user that the image knows, by its number"),
+        "{error}"
+    );
+    build.instructions = Instructions::Image { reference: "localhost/nowhere:1".to_owned(), user: None };
+    let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
+    assert!(error.starts_with("`app` builds on `localhost/nowhere:1`, which podman does not have"), "{error}");
 }
 
 #[test]

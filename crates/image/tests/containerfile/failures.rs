@@ -7,7 +7,7 @@ use std::time::Duration;
 use image::{BuildError, Engine, ImageTag, RunId};
 use supervise::Cancel;
 
-use crate::kit::{BASE, Scene};
+use crate::kit::{BASE, Scene, folder};
 
 fn fails(scene: &Scene, instructions: &str) -> BuildError {
     scene.write("Containerfile", instructions);
@@ -42,15 +42,14 @@ fn what_is_missing_is_said_before_anything_is_built() {
     assert!(base.contains("`localhost/nowhere:1`") && base.contains("`podman pull localhost/nowhere:1`"), "{base}");
     assert!(!scene.log().exists(), "nothing was built");
     let mut build = scene.build();
-    build.containerfile = Some("Other".to_owned());
+    build.instructions = folder("services/app", Some("Other"));
     let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
     assert!(error.contains("there is no `Other` in"), "{error}");
-    build.context = "services/none".to_owned();
+    build.instructions = folder("services/none", None);
     let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
     assert!(error.contains("open the build context") && error.contains("services/none"), "{error}");
     build = scene.build();
-    build.context = ".".to_owned();
-    build.containerfile = Some("services/app/Containerfile".to_owned());
+    build.instructions = folder(".", Some("services/app/Containerfile"));
     let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
     assert!(error.contains("where this tool builds: write `") && error.contains("into `.containerignore`"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use image::{BlobStore, BuildError, BuiltImage, ContainerfileBuild, Engine, ImageTag, RunId};
+use image::{BlobStore, BuildError, BuiltImage, ContainerfileBuild, Engine, ImageTag, Instructions, RunId};
 use supervise::{Cancel, Cmd};
 
 /// What the service's image is built on.
@@ -93,8 +93,7 @@ impl Scene {
             engine: Engine::Podman,
             prepare: Arc::new(move |command| command.env("CONTAINERS_STORAGE_CONF", &conf)),
             workspace: self.dir.clone(),
-            context: "services/app".to_owned(),
-            containerfile: None,
+            instructions: folder("services/app", None),
             arguments: Vec::new(),
             network: false,
             service: "app".to_owned(),
@@ -149,6 +148,11 @@ impl Drop for Scene {
             removed.unwrap();
         }
     }
+}
+
+/// The Containerfile of a folder.
+pub(crate) fn folder(context: &str, containerfile: Option<&str>) -> Instructions {
+    Instructions::Folder { context: context.to_owned(), containerfile: containerfile.map(str::to_owned) }
 }
 
 /// Runs a tool to its end and gives what it writes to its standard output.

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use image::{BlobStore, BuiltImage, Holder, NodeStore, Recipe, build, load};
+use image::{AssetContent, AssetFile, BlobStore, BuiltImage, Holder, NodeStore, Recipe, build, load};
 use supervise::{Cancel, Cmd};
 
 use crate::kit::{self, TempDir};
@@ -80,6 +80,39 @@ fn what_a_node_has_is_not_sent_again() {
         assert!(nodes.read(node, "imports").contains("--snapshotter native"), "{}", nodes.read(node, "imports"));
         assert!(nodes.read(node, "names").contains(&format!("{name}@{digest} {digest}")));
     }
+}
+
+/// Bytes that do not get smaller when they are packed (xorshift64).
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(length).collect()
+}
+
+/// Two pipelines of a run in one cluster know nothing of each other.
+#[test]
+fn what_another_has_sent_meanwhile_is_not_sent_again_if_it_is_much() {
+    let nodes = Nodes::new(&["a"]);
+    let other = NodeStore::new(
+        vec![("a".to_owned(), Cmd::new(nodes.dir.join("engine")).args(["exec", "-i", "a"]))],
+        Cancel::new(),
+    );
+    let [small, changed] = images(&nodes.dir);
+    // Both have asked.
+    let _loaded = (load(small, &nodes.store).unwrap(), load(changed, &other).unwrap());
+    let program = kit::program(&nodes.dir.join("program"), kit::tiny());
+    let path = "/assets/base".to_owned();
+    let files = [AssetFile { path, content: AssetContent::Bytes(noise(20 * 1024 * 1024)), mode: 0o644 }];
+    let blobs = BlobStore::create(&nodes.dir.join("large")).unwrap();
+    let large = || build(kit::tag(), &Recipe { files: &files, ..Recipe::new(&program) }, &blobs).unwrap();
+    assert!(load(large(), &nodes.store).unwrap().transfer().bytes_sent > 16 * 1024 * 1024);
+    let again = load(large(), &other).unwrap().transfer();
+    assert!(again.bytes_sent < 1024 * 1024, "{again:?}");
 }
 
 #[test]

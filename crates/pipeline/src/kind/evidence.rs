@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cluster::Cluster;
 use super::diagnose::Dead;
 use super::engine::Tools;
+use super::watch::View;
 use crate::Failure;
 
 /// How many lines of a log are evidence.
@@ -35,6 +36,17 @@ pub(super) fn collect(tools: &Tools, cluster: &Cluster, namespace: &str, logs: &
             });
         }
     });
+}
+
+/// The newest warnings of the cluster: evidence where no container has said anything.
+pub(super) fn warnings(view: &View) -> Vec<String> {
+    let mut events: Vec<_> = view.events.values().filter(|event| event.kind == "Warning").collect();
+    events.sort_by_key(|event| event.last_timestamp.as_ref().or(event.event_time.as_ref()));
+    let lines = events.iter().map(|event| {
+        let about = &event.involved_object;
+        format!("{}/{}: {}: {}", about.kind, about.name, event.reason, event.message.trim())
+    });
+    lines.skip(events.len().saturating_sub(LINES)).collect()
 }
 
 /// The failure, with the last lines of the log of the container concerned.

@@ -21,7 +21,10 @@ impl<T> Default for List<T> {
 pub(super) struct Meta {
     pub(super) name: String,
     pub(super) uid: String,
+    /// From 1; it grows with every change of what was applied, not of what has become of it.
+    pub(super) generation: u64,
     pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
     pub(super) deletion_timestamp: Option<String>,
 }
 
@@ -47,6 +50,16 @@ pub(super) struct Pod {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PodSpec {
     pub(super) node_name: Option<String>,
+    pub(super) containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Container {
+    /// What is run instead of the image's entrypoint.
+    pub(super) command: Vec<String>,
+    /// What is run instead of the image's command.
+    pub(super) args: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

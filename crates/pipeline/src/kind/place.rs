@@ -119,7 +119,7 @@ impl KindPlace {
                         workload.name()
                     )
                 })?;
-                instance.endpoints.push((port.name.clone(), format!("http://{address}")));
+                instance.endpoints.push((port.name.clone(), port.url(address)));
             }
         }
         Ok(())
@@ -132,7 +132,7 @@ impl KindPlace {
             instance.endpoints.clear();
             for port in workload.ports() {
                 let forward = Forward::start(&self.tools, &self.namespace, workload.name(), port.number)?;
-                instance.endpoints.push((port.name.clone(), format!("http://127.0.0.1:{}", forward.port())));
+                instance.endpoints.push((port.name.clone(), port.url(format_args!("127.0.0.1:{}", forward.port()))));
                 lock(forwards).push(forward);
             }
         }
@@ -158,10 +158,15 @@ impl KindPlace {
 
     /// Collects the evidence of a failure.
     pub(super) fn failed(&self, dead: Dead) -> Failure {
-        std::thread::scope(|scope| {
+        let mut failure = std::thread::scope(|scope| {
             scope.spawn(|| evidence::collect(&self.tools, &self.cluster, &self.namespace, &self.logs));
             evidence::complete(&self.tools, &self.namespace, dead, &self.logs)
-        })
+        });
+        if failure.evidence.is_empty() {
+            failure.evidence = evidence::warnings(&self.watch.view());
+            failure.log.get_or_insert_with(|| self.logs.join("events.log"));
+        }
+        failure
     }
 }
 
@@ -177,10 +182,14 @@ pub(super) fn pod_of(workload: &str, view: &View) -> Option<(String, String, u32
     Some((pod.metadata.name.clone(), status.name.clone(), status.restart_count))
 }
 
-pub(super) fn answers(instance: &Instance, path: &str) -> Result<(), String> {
+/// Whether an instance answers on its readiness path, or takes connections if it has none.
+pub(super) fn answers(instance: &Instance, path: Option<&str>) -> Result<(), String> {
     if instance.endpoints.is_empty() {
         return Ok(());
     }
+    let Some(path) = path else {
+        return probe::open(instance).map_err(|error| format!("takes no connection: {error}"));
+    };
     match probe::get(instance, path) {
         Ok(answer) if answer.status == 200 => Ok(()),
         Ok(answer) => Err(format!("answers {} {}", answer.status, answer.body.trim())),

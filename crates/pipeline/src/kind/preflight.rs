@@ -6,6 +6,7 @@ use std::thread;
 use supervise::{Cancel, Cmd, CmdErrorKind};
 
 use super::engine::{ASK_LIMIT, Provider, answers};
+use crate::workload::{Builder, Pipeline};
 
 /// Memory that a node takes, in MiB, as measured with two small services on it.
 const NODE_MIB: u64 = 1300;
@@ -65,6 +66,18 @@ pub(super) fn provider(asked: Option<Provider>, environment: Option<&str>) -> Re
             "kind needs an engine for its nodes, and none answers (docker: {docker}; podman: {podman}): install podman or start docker"
         )),
     }
+}
+
+/// The images of others that the engine lacks, each once.
+pub(super) fn images(engine: Provider, pipelines: &[Pipeline]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for workload in pipelines.iter().flat_map(Pipeline::workloads) {
+        let Builder::Image { reference, .. } = workload.builder() else { continue };
+        let (who, command) = (format!("`{}`", workload.name()), Cmd::new(engine.name()));
+        let lacks = engine.require(&command, reference, &who, &Cancel::new()).err().map(|error| format!("{error:#}"));
+        missing.extend(lacks.filter(|lacks| !missing.contains(lacks)));
+    }
+    missing
 }
 
 /// What the machine is short of, for so many clusters of so many nodes.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::diagnose::{self, Dead, State};
 use super::place::{KindPlace, answers, node_stopped, pod_of};
-use crate::Failure;
 use crate::event::Event;
 use crate::platform::{Deployable, Instance};
 use crate::step::Step;
@@ -113,7 +112,7 @@ fn too_late(place: &KindPlace, pending: &[Pending]) -> Dead {
     let told = pending.iter().map(|one| {
         let path = one.workload.ready_path();
         let answer = match answers(one.instance, path) {
-            Err(answer) => format!(" (`{path}` {answer})"),
+            Err(answer) => format!(" (`{}` {answer})", path.unwrap_or("its port")),
             Ok(()) => String::new(),
         };
         format!("`{}`: {}{answer}", one.workload.name(), one.lacks)
@@ -122,7 +121,7 @@ fn too_late(place: &KindPlace, pending: &[Pending]) -> Dead {
     let cause = format!("not ready within {} s: {}", place.ready_within.as_secs(), told.join("; "));
     let hint = "the log of the workload says what it waits for; `--ready-within SECONDS` gives it longer";
     let first = pending.first().and_then(|one| pod_of(one.workload.name(), &place.watch.view()));
-    Dead { failure: Failure::new(cause).hint(hint), log_of: first.map(|(pod, container, _)| (pod, container, false)) }
+    Dead { log_of: first.map(|(pod, container, _)| (pod, container, false)), ..Dead::because(cause, hint) }
 }
 
 impl KindPlace {

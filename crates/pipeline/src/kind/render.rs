@@ -14,6 +14,8 @@ use crate::workload::{Part, Pipeline, Port, Workload};
 pub(super) const WORKLOAD: &str = "app.kubernetes.io/name";
 /// The label with the id of the run.
 pub(super) const RUN: &str = "e2e.run";
+/// The annotation with the fingerprint of the source.
+pub(super) const FINGERPRINT: &str = "e2e/source-fingerprint";
 /// The name of every workload's only container.
 pub(super) const CONTAINER: &str = "main";
 /// Where a workload that wants one finds its data directory.
@@ -161,7 +163,7 @@ fn object(target: &Target, deployment: &Deployment, version: &str, kind: &str, s
             "name": format!("{}{suffix}", deployment.workload.name()),
             "namespace": target.namespace,
             "labels": labels(target, deployment),
-            "annotations": { "e2e/source-fingerprint": deployment.fingerprint },
+            "annotations": { FINGERPRINT: deployment.fingerprint },
         },
     });
     if let (Json::Object(object), Json::Object(rest)) = (&mut object, rest) {
@@ -175,11 +177,11 @@ fn resolve(target: &Target, deployment: &Deployment, value: &crate::Value) -> an
     let name = deployment.workload.name();
     value.resolve(|part| match part {
         Part::Text(text) => Ok(text.clone()),
-        Part::Endpoint { workload, port } => {
+        Part::Address { workload, port } => {
             let other = target.deployments.iter().find(|other| other.workload.name() == *workload);
             let number = other.and_then(|other| other.workload.port_named(port));
             let number = number.with_context(|| format!("`{workload}` has no port `{port}`"))?.number;
-            Ok(format!("http://{workload}:{number}"))
+            Ok(format!("{workload}:{number}"))
         }
         Part::Secret(secret) => (target.secret)(secret)
             .with_context(|| format!("`{name}` wants the secret `{secret}`, which does not exist")),
@@ -225,14 +227,15 @@ fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<J
             "readOnlyRootFilesystem": true,
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{ "name": "tmp", "mountPath": "/tmp" }],
     });
-    let mut volumes = vec![json!({ "name": "tmp", "emptyDir": {} })];
-    if workload.wants_data() {
-        volumes.push(json!({ "name": "data", "emptyDir": {} }));
-        container["volumeMounts"] =
-            json!([{ "name": "tmp", "mountPath": "/tmp" }, { "name": "data", "mountPath": DATA_DIR }]);
-    }
+    // Anyone may write to an emptyDir, whoever the image's user is.
+    let mut writable = vec![("tmp".to_owned(), "/tmp")];
+    writable.extend(workload.wants_data().then(|| ("data".to_owned(), DATA_DIR)));
+    let scratch = workload.scratch_directories().iter().enumerate();
+    writable.extend(scratch.map(|(number, path)| (format!("scratch-{number}"), path.as_str())));
+    let mounts: Vec<_> = writable.iter().map(|(name, path)| json!({ "name": name, "mountPath": path })).collect();
+    container["volumeMounts"] = json!(mounts);
+    let volumes: Vec<_> = writable.iter().map(|(name, _)| json!({ "name": name, "emptyDir": {} })).collect();
     if let Some(first) = workload.ports().first() {
         let ports: Vec<_> =
             workload.ports().iter().map(|port| json!({ "name": port.name, "containerPort": port.number })).collect();
@@ -241,12 +244,12 @@ fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<J
         let alive = json!({ "port": first.name });
         container["startupProbe"] = json!({ "tcpSocket": alive, "periodSeconds": 1, "failureThreshold": 120 });
         container["livenessProbe"] = json!({ "tcpSocket": alive, "periodSeconds": 10, "failureThreshold": 3 });
-        container["readinessProbe"] = json!({
-            "httpGet": { "path": workload.ready_path(), "port": first.name },
-            "periodSeconds": 1,
-            "timeoutSeconds": 2,
-            "failureThreshold": 1,
-        });
+        let mut ready = json!({ "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 1 });
+        match workload.ready_path() {
+            Some(path) => ready["httpGet"] = json!({ "path": path, "port": first.name }),
+            None => ready["tcpSocket"] = alive,
+        }
+        container["readinessProbe"] = ready;
     }
     let aliases = target.deployments.iter().filter_map(|other| {
         other.address().map(|address| json!({ "ip": address, "hostnames": [other.workload.name()] }))
@@ -262,7 +265,7 @@ fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<J
         "template": {
             "metadata": {
                 "labels": labels(target, deployment),
-                "annotations": { "e2e/source-fingerprint": deployment.fingerprint },
+                "annotations": { FINGERPRINT: deployment.fingerprint },
             },
             "spec": {
                 "serviceAccountName": workload.name(),

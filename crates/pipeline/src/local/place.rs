@@ -73,9 +73,9 @@ impl LocalPlace {
         })
     }
 
-    fn url(&self, workload: &str, port: &str) -> anyhow::Result<String> {
+    fn address(&self, workload: &str, port: &str) -> anyhow::Result<String> {
         let address = self.addresses.get(&(workload.to_owned(), port.to_owned()));
-        address.map(|address| format!("http://{address}")).with_context(|| format!("`{workload}` has no port `{port}`"))
+        address.map(SocketAddr::to_string).with_context(|| format!("`{workload}` has no port `{port}`"))
     }
 
     /// Unpacks the image of a workload and starts its entrypoint.
@@ -99,7 +99,7 @@ impl LocalPlace {
         for (variable, value) in workload.environment() {
             let text = value.resolve(|part| match part {
                 Part::Text(text) => Ok(text.clone()),
-                Part::Endpoint { workload, port } => self.url(workload, port),
+                Part::Address { workload, port } => self.address(workload, port),
                 Part::Secret(secret) => Ok(self.secrets.get(secret).context("no such secret")?.to_owned()),
                 Part::Data(path) => Ok(format!("{inside}/data{path}")),
                 Part::ImagePath(path) => Ok(format!("{inside}{path}")),
@@ -137,7 +137,7 @@ impl LocalPlace {
         });
         let mut endpoints = Vec::new();
         for port in workload.ports() {
-            endpoints.push((port.name.clone(), self.url(name, &port.name)?));
+            endpoints.push((port.name.clone(), port.url(self.address(name, &port.name)?)));
         }
         Ok(Instance { workload: name.to_owned(), name: format!("pid {pid}"), endpoints, identity: Some(identity) })
     }
@@ -186,9 +186,9 @@ impl Place for LocalPlace {
             }
         };
         let container_to_process = match (image.image().executable_digest(), Digest::of_file(&exe)) {
-            (Err(why), _) => Seen::unchecked("the executable of the image", why),
-            (Ok(expected), Ok(found)) => Seen::compare(expected, found),
-            (Ok(expected), Err(error)) => {
+            (None, _) => Seen::unchecked("the executable of the image", "which one it is, its image does not tell"),
+            (Some(expected), Ok(found)) => Seen::compare(expected, found),
+            (Some(expected), Err(error)) => {
                 Seen::broken(expected, format!("{} cannot be read: {error:#}", instance.name))
             }
         };

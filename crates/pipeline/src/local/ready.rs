@@ -31,7 +31,7 @@ pub(super) fn wait(
     loop {
         let waited = step.recorder().elapsed().saturating_sub(start);
         for (deployable, instance, answer) in &mut pending {
-            *answer = match probe::get(instance, deployable.workload.ready_path()) {
+            *answer = match probe::get(instance, path(deployable)) {
                 Ok(response) if response.status == 200 => {
                     step.event(Event::Ready {
                         service: step.service().to_owned(),
@@ -56,7 +56,7 @@ pub(super) fn wait(
                 "`{}` did not become ready within {} s: `{}` answers {answer}",
                 instance.workload,
                 limit.as_secs(),
-                deployable.workload.ready_path()
+                path(deployable)
             ));
             let log = log(&instance.workload)?;
             return Err(failure
@@ -69,4 +69,9 @@ pub(super) fn wait(
         step.cancel().check()?;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Its readiness path: what has none does not come here.
+fn path(deployable: &Deployable) -> &str {
+    deployable.workload.ready_path().unwrap_or_default()
 }

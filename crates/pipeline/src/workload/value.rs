@@ -9,8 +9,8 @@ pub struct Value(Vec<Part>);
 pub enum Part {
     /// Text as it is.
     Text(String),
-    /// `http://…` address of a workload's port.
-    Endpoint {
+    /// Address of a workload's port, `HOST:PORT`.
+    Address {
         /// The workload.
         workload: String,
         /// The name of its port.
@@ -66,7 +66,12 @@ impl From<&str> for Value {
 
 /// The address of a workload's port: `http://host:port`.
 pub fn endpoint(workload: &str, port: &str) -> Value {
-    Value(vec![Part::Endpoint { workload: workload.to_owned(), port: port.to_owned() }])
+    Value::from("http://").then(address(workload, port))
+}
+
+/// The address of a workload's port without a scheme: `host:port`.
+pub fn address(workload: &str, port: &str) -> Value {
+    Value(vec![Part::Address { workload: workload.to_owned(), port: port.to_owned() }])
 }
 
 /// A secret, random in each run.

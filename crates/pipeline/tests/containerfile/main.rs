@@ -18,6 +18,20 @@ use pipeline::rundir::Home;
 use pipeline::{Pipeline, Platform, Workload};
 use supervise::{Cancel, Cmd};
 
+use base::{Base, Recipe};
+
+/// An image with Python.
+const PYTHON: Recipe = Recipe {
+    name: "python-base",
+    packages: &["python3-minimal", "libpython3-stdlib", "dash"],
+    holds: |name| {
+        ["python3", "libpython3"].iter().any(|prefix| name.starts_with(prefix))
+            || ["libc6", "zlib1g", "libexpat1", "dash"].contains(&name)
+    },
+    files: &[],
+    instructions: "",
+};
+
 /// Longer than a cluster takes on a machine that does something else meanwhile.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -32,7 +46,7 @@ impl Scene {
     }
 
     /// Runs to the end; gives how it ended and its record.
-    fn run(&self, platform: Arc<dyn Platform>, pipeline: Pipeline) -> (Verdict, Vec<Record>) {
+    fn run(&self, platform: Arc<dyn Platform>, pipelines: Vec<Pipeline>) -> (Verdict, Vec<Record>) {
         let records = Arc::new(std::sync::Mutex::new(Vec::new()));
         let reader: Reader = {
             let records = Arc::clone(&records);
@@ -42,7 +56,7 @@ impl Scene {
             run: RunId::new(),
             workspace: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/containerfile"),
             home: Home::in_target(&self.0),
-            pipelines: vec![pipeline],
+            pipelines,
             platform,
             command: "cargo xtask e2e greeter".to_owned(),
             revision: None,
@@ -71,6 +85,11 @@ fn greeter(base: &str) -> Pipeline {
     Pipeline::new("greeter").workload(workload.port("http", 8080))
 }
 
+/// The same, but it goes on as a program that is none of its image.
+fn impostor(base: &str) -> Pipeline {
+    Pipeline::new("impostor").workload(greeter(base).workloads()[0].clone().env("GO_ON_AS", "/tmp/python"))
+}
+
 fn events(records: &[Record]) -> impl Iterator<Item = &Event> {
     records.iter().map(|record| &record.event)
 }
@@ -80,45 +99,72 @@ fn text(records: &[Record]) -> String {
 }
 
 #[test]
-fn a_service_in_python_is_built_deployed_and_proved() {
+fn a_service_in_python_is_built_deployed_and_proved_and_one_that_is_not_of_its_image_is_stopped() {
     let kind = Kind::new(Options {
         provider: None,
         node_image: None,
         workers: 0,
-        clusters: Clusters::PerPipeline,
+        clusters: Clusters::Shared,
         ready_within: PATIENCE,
         creating: None,
     });
-    let missing = kind.preflight(&[greeter("localhost/none:1")]);
+    let missing = kind.preflight(&["greeter", "impostor"].map(|_| greeter("localhost/none:1")));
     if !missing.is_empty() {
         return skip(&missing.join("; "));
     }
-    let Some(base) = base::Base::new() else { return };
+    let Some(base) = Base::new(&PYTHON) else { return };
     let scene = Scene::new();
-    let (verdict, records) = scene.run(Arc::new(kind), greeter(base.name()));
-    // The engine's cache of the steps stays for the next build; here there is none.
+    let (_, records) = scene.run(Arc::new(kind), vec![greeter(base.name()), impostor(base.name())]);
+    // The engine's cache of the steps stays for the next build; here there is none. The base loses its name first: then it goes
+    // with the last step on it.
     let tip = fs::read_to_string(scene.0.join("e2e/build/containerfiles/greeter.tip"));
-    base.remove_with(&tip.unwrap_or_default());
-    assert_eq!(verdict, Verdict::Passed, "{}", text(&records));
+    for image in [base.name(), &tip.unwrap_or_default()] {
+        Cmd::new("podman").args(["image", "rm", image]).run(&Cancel::new()).unwrap();
+    }
+    let ended = |name: &str| {
+        let mut ends = events(&records).filter_map(|event| match event {
+            Event::PipelineEnded { service, verdict, cause } if service == name => Some((*verdict, cause.clone())),
+            _ => None,
+        });
+        ends.next().unwrap_or_else(|| panic!("{}", text(&records)))
+    };
+    assert_eq!(ended("greeter").0, Verdict::Passed, "{}", text(&records));
+    let (verdict, cause) = ended("impostor");
+    let cause = cause.unwrap_or_default();
+    assert_eq!(verdict, Verdict::Error, "{cause}");
+    assert!(cause.starts_with("the proof is broken at") && cause.contains("the executable was replaced"), "{cause}");
+    let expected = events(&records).find_map(|event| match event {
+        Event::Proof { expected, verdict: LinkVerdict::Broken, link: Link::ContainerToProcess, .. } => {
+            Some(expected.as_str())
+        }
+        _ => None,
+    });
+    assert_eq!(expected, Some("a file of the image, which has none at `/tmp/python`"), "{}", text(&records));
 
     let mut links = Vec::new();
     for event in events(&records) {
-        if let Event::Proof { link, verdict, moment: Moment::BeforeTests, found, .. } = event {
+        if let Event::Proof { service, link, verdict, moment: Moment::BeforeTests, found, .. } = event
+            && service == "greeter"
+        {
             assert_eq!(*verdict == LinkVerdict::Unchecked, *link == Link::ImageToExecutable, "{link:?}: {found}");
+            // The image is started with a shell script, which goes on as another script.
+            assert!(*link != Link::ContainerToProcess || found.contains(" /usr/bin/python3."), "{found}");
             links.push(*link);
         }
     }
     assert_eq!(links, Link::ALL, "{}", text(&records));
     let reference = events(&records).find_map(|event| match event {
-        // The script's interpreter, through two links and PATH.
-        Event::Built { reference, executable_digest: Some(_), .. } => Some(reference.clone()),
+        // What will run is seen when it runs.
+        Event::Built { service, reference, executable_digest: None, .. } if service == "greeter" => {
+            Some(reference.clone())
+        }
         _ => None,
     });
     let reference = reference.unwrap_or_else(|| panic!("{}", text(&records)));
     for event in events(&records) {
         match event {
-            Event::TagMade { reference: made, .. } | Event::Loaded { reference: made, .. } => {
-                assert_eq!(*made, reference)
+            Event::TagMade { service, reference: made, .. } | Event::Loaded { service, reference: made, .. } => {
+                assert_eq!(*made == reference, service == "greeter")
             }
             Event::Removed { what, error, .. } => assert_eq!(*error, None, "{what}"),
             _ => {}
@@ -143,6 +189,7 @@ fn a_service_in_python_is_built_deployed_and_proved() {
             "greeter/.containerignore",
             "greeter/Containerfile#instructions",
             "greeter/server.py",
+            "greeter/start.sh",
             &image
         ]
     );
@@ -155,7 +202,7 @@ fn on_local_it_is_refused_before_anything_is_built() {
     assert_eq!(refused.len(), 1);
     assert!(refused[0].contains("`greeter`") && refused[0].ends_with("run it with `--platform kind`"), "{refused:?}");
     // Whoever does not ask is told too.
-    let (verdict, records) = Scene::new().run(Arc::new(local), greeter("localhost/none:1"));
+    let (verdict, records) = Scene::new().run(Arc::new(local), vec![greeter("localhost/none:1")]);
     assert_eq!(verdict, Verdict::Error);
     let cause = events(&records).find_map(|event| match event {
         Event::PipelineEnded { cause, .. } => cause.clone(),

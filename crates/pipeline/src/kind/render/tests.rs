@@ -1,7 +1,7 @@
 //! What is applied, looked at as Kubernetes and a reviewer would.
 
 use super::*;
-use crate::workload::{data, endpoint, secret};
+use crate::workload::{address, data, endpoint, secret};
 
 fn list() -> Json {
     let store = Workload::cargo("store")
@@ -95,4 +95,28 @@ fn every_label_is_one_that_kubernetes_takes() {
             assert!(value.len() <= 63 && valid, "{key}: {value}");
         }
     }
+}
+
+/// An image of others, with all that it may ask for.
+#[test]
+fn an_image_of_others_gets_directories_to_write_to_and_is_ready_when_its_port_is_open() {
+    let broker = Workload::image("broker", "docker.io/library/broker:1.2").user(999).tcp_port("amqp", 5672);
+    let broker = broker.env("DIR", data("/queue")).data().scratch("/var/run/broker");
+    let app = Workload::cargo("app").port("http", 9000).env("BROKER", address("broker", "amqp"));
+    let list = render(&Pipeline::new("app").workload(app).workload(broker)).unwrap();
+    let list = serde_json::from_str(&list).unwrap();
+    let pod = &find(&list, "Deployment", "broker")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert!(container["image"].as_str().unwrap().starts_with("localhost/broker@sha256:"), "under a tag of the run");
+    let mount = |name: &str, path: &str| json!({ "name": name, "mountPath": path });
+    let mounts = [mount("tmp", "/tmp"), mount("data", "/data"), mount("scratch-0", "/var/run/broker")];
+    assert_eq!(container["volumeMounts"], json!(mounts));
+    let volumes: Vec<_> = pod["volumes"].as_array().unwrap().iter().map(|volume| &volume["name"]).collect();
+    assert_eq!(volumes, ["tmp", "data", "scratch-0"]);
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        assert_eq!(container[probe]["tcpSocket"]["port"], "amqp", "{probe}");
+        assert!(container[probe]["httpGet"].is_null(), "{probe}");
+    }
+    let env = find(&list, "Deployment", "app")["spec"]["template"]["spec"]["containers"][0]["env"].clone();
+    assert!(env.as_array().unwrap().contains(&json!({ "name": "BROKER", "value": "broker:5672" })), "{env}");
 }

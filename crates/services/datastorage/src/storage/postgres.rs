@@ -2,10 +2,13 @@
 //!
 //! Nothing here waits without a limit. A connection is used by one request at a time and thrown away after any error, so that no request
 //! meets the remains of another. The schema is brought up to date on the first connection that succeeds, which may be long after
-//! the start: a service that starts before its database is not an error.
+//! the start: a service that starts before its database is not an error, and tells in its log what it waits for.
 
 mod pool;
 mod rows;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, IsolationLevel};
@@ -19,18 +22,22 @@ use pool::Pool;
 /// How often a write is tried when another instance stored the same event id at the same moment. The second look finds the event.
 const ATTEMPTS: usize = 3;
 
+/// The pause between two tries to reach a database that was away at the start.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// Events in a PostgreSQL database.
 pub(super) struct Postgres {
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 impl Postgres {
     pub(super) async fn open(config: Config) -> anyhow::Result<Postgres> {
-        let pool = Pool::new(config);
+        let pool = Arc::new(Pool::new(config));
         match pool.lease().await {
             Ok(connection) => connection.give_back(),
             Err(StoreError::Unavailable(why)) => {
                 service_kit::log!("datastorage: not ready until the database is there: {why}");
+                tokio::spawn(wait(Arc::clone(&pool), why));
             }
             Err(error) => anyhow::bail!("cannot prepare the database: {error}"),
         }
@@ -95,6 +102,32 @@ impl Postgres {
         transaction.commit().await.map_err(failure)?;
         connection.give_back();
         Ok(page)
+    }
+}
+
+/// Tries until the database is there and its schema up to date, and tells what it waits for whenever that changes: a database may
+/// first be away and then refuse the password. Requests would bring the schema up to date too, but they give up early (a probe after
+/// a second), and a change of the schema that takes longer would never come to its end. How long is too long is for those to say who
+/// ask whether the service is ready.
+async fn wait(pool: Arc<Pool>, mut why: String) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        if pool.is_closed() {
+            return;
+        }
+        match pool.lease().await {
+            Ok(connection) => {
+                connection.give_back();
+                service_kit::log!("datastorage: the database is there");
+                return;
+            }
+            Err(StoreError::Unavailable(now) | StoreError::Failed(now)) if now == why => {}
+            Err(StoreError::Unavailable(now) | StoreError::Failed(now)) => {
+                service_kit::log!("datastorage: still not ready: {now}");
+                why = now;
+            }
+            Err(error) => service_kit::log!("datastorage: still not ready: {error}"),
+        }
     }
 }
 

@@ -181,6 +181,30 @@ fn postgres_that_is_away_makes_the_service_not_ready() {
     assert_eq!(total(&client, &id), 2);
 }
 
+/// What a service waits for is in its log, also when that changes: a server may be there before the database is.
+#[test]
+fn a_database_that_comes_late_is_waited_for_and_told() {
+    let Some(cluster) = Cluster::create() else { return };
+    let name = unique("late").replace('-', "_");
+    let process = Process::spawn_with(&[
+        ("DATABASE_URL", &cluster.url(&name)),
+        ("API_TOKEN", crate::support::TOKEN),
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+    ]);
+    let client = process.client();
+    process.wait_for_line("not ready until the database is there: error connecting to server");
+    cluster.start();
+    process.wait_for_line(&format!("still not ready: database \"{name}\" does not exist (3D000)"));
+    eventually_ready(&client, Some("database_unreachable"));
+    cluster.execute("postgres", &format!("CREATE DATABASE {name}"));
+    // Nobody has to ask for it.
+    process.wait_for_line("datastorage: the database is there");
+    eventually_ready(&client, None);
+    let id = unique("late");
+    client.post(EVENTS, &event(&id)).expect_status(201);
+    assert_eq!(total(&client, &id), 1);
+}
+
 /// An older program must not write into a schema that it does not know.
 #[test]
 fn schema_of_a_newer_version_is_refused() {

@@ -52,7 +52,7 @@ impl Lease<'_> {
 
     /// Keeps the connection for the next request.
     pub(super) fn give_back(self) {
-        if !self.pool.permits.is_closed() {
+        if !self.pool.is_closed() {
             self.pool.idle().push(self.client);
         }
     }
@@ -85,6 +85,11 @@ impl Pool {
     pub(super) fn close(&self) {
         self.permits.close();
         self.idle().clear();
+    }
+
+    /// Whether it was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.permits.is_closed()
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Client>> {
