@@ -31,7 +31,9 @@ pub(super) struct Dead {
 }
 
 impl Dead {
+    /// The cause becomes one sentence: what it quotes of the cluster may have lines, and a full stop.
     pub(super) fn because(cause: String, hint: &str) -> Dead {
+        let cause = cause.trim_end_matches(['.', '\n', ' ']).replace('\n', " ");
         Dead { failure: Failure::new(cause).hint(hint), log_of: None }
     }
 
@@ -61,7 +63,7 @@ pub(super) fn workload(name: &str, view: &View) -> State {
     }
     for pod in &pods {
         for status in pod.containers() {
-            if let Some(state) = container(name, pod, status) {
+            if let Some(state) = container(name, pod, status, view) {
                 return state;
             }
         }
@@ -80,7 +82,7 @@ pub(super) fn workload(name: &str, view: &View) -> State {
 }
 
 /// What a container's status says that will not change.
-fn container(name: &str, pod: &Pod, status: &ContainerStatus) -> Option<State> {
+fn container(name: &str, pod: &Pod, status: &ContainerStatus, view: &View) -> Option<State> {
     let last = status.state.terminated.as_ref().or(status.last_state.terminated.as_ref());
     if let Some(end) = last.filter(|end| end.reason == "OOMKilled") {
         let cause = format!(
@@ -108,7 +110,7 @@ fn container(name: &str, pod: &Pod, status: &ContainerStatus) -> Option<State> {
             format!("the image of `{name}` has no valid name (InvalidImageName): {message}"),
             "name it `HOST/NAME@sha256:…`",
         ),
-        "ImagePullBackOff" => dead(
+        reason if reason == "ImagePullBackOff" || reason == "ErrImagePull" && backs_off(pod, view) => dead(
             format!("the image of `{name}` cannot be pulled (ImagePullBackOff): {message}"),
             "the node must be able to reach the registry; images of this run are loaded, never pulled",
         ),
@@ -131,6 +133,11 @@ fn container(name: &str, pod: &Pod, status: &ContainerStatus) -> Option<State> {
         _ => return None,
     };
     Some(state)
+}
+
+/// The kubelet says so in an event ten seconds and more before it does in the status, which it writes before each try.
+fn backs_off(pod: &Pod, view: &View) -> bool {
+    about(view, "Pod", &pod.metadata.name).any(|event| event.message == "Error: ImagePullBackOff")
 }
 
 fn ending(end: &Terminated) -> String {

@@ -29,7 +29,11 @@ pub(crate) struct Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.root).unwrap();
+        let removed = fs::remove_dir_all(&self.root);
+        // A second panic would end the process, and with it whatever else is to be removed.
+        if !std::thread::panicking() {
+            removed.unwrap();
+        }
     }
 }
 

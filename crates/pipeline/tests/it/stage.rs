@@ -1,5 +1,6 @@
-//! A platform that stands in front of `local`: at each moment of a pipeline's life a test can look, swap, or fail.
+//! A platform that stands in front of another: at each moment of a pipeline's life a test can look, swap, or fail.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,8 @@ pub(crate) enum When {
     Loaded,
     /// It is about to be started.
     Start,
+    /// It was deployed, and is waited for.
+    Deployed,
     /// It was started and is ready; the proof comes next.
     Started,
     /// The proof is about to look at it.
@@ -41,6 +44,8 @@ pub(crate) enum When {
 pub(crate) struct Ground {
     /// The directory of the run.
     pub(crate) run: PathBuf,
+    /// The id of the run, as it is in names.
+    pub(crate) id: String,
     pub(crate) service: String,
     /// The workload, which is the image too.
     pub(crate) workload: String,
@@ -81,20 +86,36 @@ impl Ground {
 /// What a test does.
 pub(crate) type Act = Arc<dyn Fn(When, &mut Ground) + Send + Sync>;
 
+/// Makes the place behind the stage, for a pipeline whose workloads may take so long to become ready; with it, what is to be
+/// held as long as the place.
+pub(crate) type Make =
+    Box<dyn Fn(&Step, &Site, Duration) -> anyhow::Result<(Arc<dyn Place>, Box<dyn Any + Send + Sync>)> + Send + Sync>;
+
 /// The platform.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Stage(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
+    name: &'static str,
+    make: Make,
     acts: Mutex<BTreeMap<String, Act>>,
     patience: Mutex<BTreeMap<String, Duration>>,
     grounds: Mutex<BTreeMap<String, Ground>>,
 }
 
 impl Stage {
+    /// In front of `local`.
     pub(crate) fn new() -> Stage {
-        Stage::default()
+        Stage::before(
+            "local",
+            Box::new(|step, site, ready_within| Ok((Local { ready_within }.prepare(step, site)?, Box::new(())))),
+        )
+    }
+
+    /// In front of another platform.
+    pub(crate) fn before(name: &'static str, make: Make) -> Stage {
+        let (acts, patience, grounds) = Default::default();
+        Stage(Arc::new(Inner { name, make, acts, patience, grounds }))
     }
 
     /// Acts on a pipeline at every moment of its life.
@@ -118,6 +139,7 @@ impl Stage {
         move |record| match &record.event {
             Event::Built { service, .. } => stage.now(When::Built, service),
             Event::Loaded { service, .. } => stage.now(When::Loaded, service),
+            Event::Deployed { service, .. } => stage.now(When::Deployed, service),
             Event::Test { service, .. } => stage.now(When::Tested, service),
             _ => {}
         }
@@ -140,7 +162,7 @@ impl Stage {
 
 impl Platform for Stage {
     fn name(&self) -> &'static str {
-        "local"
+        self.0.name
     }
 
     fn preflight(&self, _: &[pipeline::Pipeline]) -> Vec<String> {
@@ -151,13 +173,14 @@ impl Platform for Stage {
         let service = site.pipeline.service();
         self.note(service, |ground| {
             ground.run = site.run.path().to_owned();
+            ground.id = site.run_id.short();
             ground.service = service.to_owned();
             ground.workload = site.pipeline.workloads()[0].name().to_owned();
             ground.secrets = site.secrets.all().clone();
         });
         self.now(When::Prepare, service);
         let patience = lock(&self.0.patience).get(service).copied();
-        let inner = Local { ready_within: patience.unwrap_or(PATIENCE) }.prepare(step, site)?;
+        let (inner, held) = (self.0.make)(step, site, patience.unwrap_or(PATIENCE))?;
         let workloads = site.pipeline.workloads().iter();
         let holders = workloads.map(|workload| Front {
             stage: self.clone(),
@@ -170,6 +193,7 @@ impl Platform for Stage {
             service: service.to_owned(),
             holders: holders.collect(),
             place: inner,
+            _held: held,
         }))
     }
 }
@@ -179,6 +203,7 @@ struct StagePlace {
     service: String,
     holders: Vec<Front>,
     place: Arc<dyn Place>,
+    _held: Box<dyn Any + Send + Sync>,
 }
 
 impl StagePlace {

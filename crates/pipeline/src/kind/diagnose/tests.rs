@@ -83,6 +83,18 @@ fn what_cannot_heal_ends_the_wait_with_its_cause() {
 }
 
 #[test]
+fn an_image_is_given_up_when_the_kubelet_says_that_it_backs_off_whatever_the_status_is_still() {
+    let state =
+        json!({ "waiting": { "reason": "ErrImagePull", "message": "failed to do request: connection refused" } });
+    let with = |events| view(vec![pod(container_status(0, state.clone(), json!({})))], events);
+    let failed = |message| event("Pod", "gateway-7f4-r7w", "Failed", message);
+    let tried = waiting_for(&with(vec![failed("Error: ErrImagePull")]));
+    assert!(tried.contains("connection refused"), "the first try may heal: {tried}");
+    let found = cause(&with(vec![failed("Error: ImagePullBackOff")]));
+    assert!(found.contains("cannot be pulled (ImagePullBackOff): failed to do request"), "{found}");
+}
+
+#[test]
 fn a_program_that_ends_is_started_once_more_and_then_given_up() {
     let end = json!({ "terminated": { "exitCode": 2, "reason": "Error" } });
     let once = view(vec![pod(container_status(0, end.clone(), json!({})))], vec![]);
