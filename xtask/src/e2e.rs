@@ -64,6 +64,7 @@ pub(crate) fn run(flags: &E2e) -> anyhow::Result<u8> {
         command: command_line(),
         jobs: jobs.unwrap_or(1),
         keep: flags.keep,
+        test_within: Duration::from_secs(flags.test_within),
         filter: flags.filter.clone(),
     };
     let cancel = Cancel::new();

@@ -66,6 +66,9 @@ pub(crate) struct E2e {
     /// How long a workload may take to become ready
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) ready_within: u64,
+    /// How long one test may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) test_within: u64,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) plan: bool,

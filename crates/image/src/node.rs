@@ -282,10 +282,14 @@ fn parse_names(text: &str, reference: &str) -> Option<(Digest, Result<(), String
     let tag = find(reference)?;
     let digest = tag.first()?.parse::<Digest>().ok()?;
     let pinned = format!("{}@{digest}", reference.rsplit_once(':').map_or(reference, |(name, _)| name));
-    let other = find(&pinned).map_or_else(
-        || Err(format!("the name stands for {digest} now, which was not loaded here")),
-        |words| check(&pinned, &words),
-    );
+    let other = match find(&pinned) {
+        None => Err(format!("the name stands for {digest} now, which was not loaded here")),
+        // A name with a digest can be given to anything; pods are started by it.
+        Some(words) if words.first() != tag.first() => {
+            Err(format!("`{pinned}` stands for {} now", words.first().map_or("nothing", String::as_str)))
+        }
+        Some(words) => check(&pinned, &words),
+    };
     Some((digest, check(reference, &tag).and(other)))
 }
 
@@ -329,6 +333,17 @@ mod tests {
         assert!(found.config_digest.to_string().starts_with("sha256:9ae13810"), "{}", found.config_digest);
         let complete = |text: &str| parse_held(text, reference).unwrap().complete.unwrap_err();
         assert!(complete(&held.replacen("complete (3/3)", "incomplete (2/3)", 1)).contains("incomplete (2/3)"));
+        let digest = held.lines().find(|line| line.contains('@')).unwrap().split_whitespace().nth(2).unwrap();
+        let other = Digest::of("other").to_string();
+        let forced = held.lines().map(|line| {
+            if line.contains('@') && line.starts_with("localhost/") {
+                line.replace(&format!(" {digest} "), &format!(" {other} "))
+            } else {
+                line.to_owned()
+            }
+        });
+        let forced = forced.collect::<Vec<_>>().join("\n");
+        assert!(complete(&forced).ends_with(&format!("stands for {other} now")), "{}", complete(&forced));
         // Without the name with the digest a pod that asks for exactly these bytes finds nothing.
         let unpinned: String =
             held.lines().filter(|line| !line.contains("gateway@sha256")).map(|l| format!("{l}\n")).collect();

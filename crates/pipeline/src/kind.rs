@@ -36,6 +36,7 @@ pub(crate) use cluster::{delete, delete_namespace};
 pub use engine::Provider;
 use engine::Tools;
 use place::{KindPlace, Reach};
+use preflight::Machine;
 pub use render::render;
 use watch::Watch;
 
@@ -72,6 +73,8 @@ pub struct Kind {
     options: Options,
     provider: OnceLock<Result<Provider, String>>,
     creating: Limit,
+    /// Clusters that are there at the same time.
+    room: Arc<Limit>,
     /// Node ports that all pipelines of the run need; known after [`Platform::preflight`].
     ports: OnceLock<u16>,
     shared: Mutex<Option<Result<Common, Failure>>>,
@@ -90,7 +93,8 @@ impl Kind {
     /// The platform with these options. What is missing for it is said by [`Platform::preflight`].
     pub fn new(options: Options) -> Kind {
         let creating = Limit::new(options.creating.unwrap_or_else(preflight::clusters_at_once));
-        Kind { options, provider: OnceLock::new(), creating, ports: OnceLock::new(), shared: Mutex::new(None) }
+        let room = Arc::new(Limit::new(Machine::now().clusters(options.workers + 1)));
+        Kind { options, provider: OnceLock::new(), creating, room, ports: OnceLock::new(), shared: Mutex::new(None) }
     }
 
     fn provider(&self) -> Result<Provider, String> {
@@ -181,19 +185,28 @@ impl Platform for Kind {
     fn preflight(&self, pipelines: &[Pipeline]) -> Vec<String> {
         self.ports.get_or_init(|| pipelines.iter().map(ports_of).sum());
         let mut missing = preflight::programs();
-        let clusters = match self.options.clusters {
-            Clusters::PerPipeline => pipelines.len(),
-            Clusters::Shared => 1,
-            Clusters::Reuse(_) => 0,
-        };
+        let reused = matches!(self.options.clusters, Clusters::Reuse(_));
         match self.provider() {
             Ok(engine) => {
-                missing.extend(preflight::machine(clusters, self.options.workers + 1));
+                // One at a time is enough: what there is no room for waits.
+                missing.extend(Machine::now().lacks(usize::from(!reused), self.options.workers + 1));
                 missing.extend(preflight::images(engine, pipelines));
             }
             Err(error) => missing.push(error),
         }
         missing
+    }
+
+    fn advice(&self, pipelines: &[Pipeline]) -> Vec<String> {
+        let at_once = self.room.permits();
+        if self.options.clusters != Clusters::PerPipeline || pipelines.len() <= at_once {
+            return Vec::new();
+        }
+        let lacks = Machine::now().lacks(pipelines.len(), self.options.workers + 1).join("; ");
+        let count = pipelines.len();
+        vec![format!(
+            "there is room for {at_once} of {count} clusters, the others wait ({lacks}); `--shared-cluster` takes one"
+        )]
     }
 
     fn engine(&self) -> anyhow::Result<Engine> {
@@ -208,7 +221,9 @@ impl Platform for Kind {
         let dir = site.run.work().join(service);
         site.ledger.will_make(Some(service), Resource::Directory { path: dir.clone() })?;
         private_dir(&dir)?;
+        let mut room = None;
         let (tools, cluster, first_port) = if self.options.clusters == Clusters::PerPipeline {
+            room = Some(step.permit(Arc::clone(&self.room))?);
             let tools = Tools::new(step, provider, &dir);
             let ports = render::node_ports(&site.pipeline, cluster::FIRST_NODE_PORT).concat();
             let cluster = self.create(step, site, Some(service), &tools, &ports)?;
@@ -245,6 +260,7 @@ impl Platform for Kind {
             ready_within: self.options.ready_within,
             watch,
             started: Mutex::default(),
+            _room: room,
         }))
     }
 }

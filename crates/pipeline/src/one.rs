@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use image::{AssetContent, AssetFile, BlobStore, BuiltImage, CargoBuild, Digest, ImageTag, Program, Recipe, Source};
 use supervise::Cancel;
 
@@ -21,7 +21,7 @@ use crate::proof::{at_load, prove};
 use crate::run::{Config, remove};
 use crate::shared::{Limit, Promise};
 use crate::step::{Step, Steps, panicked};
-use crate::suite;
+use crate::suite::{self, Suite};
 use crate::workload::{Builder, File, Workload};
 
 /// Names, relative to the workspace, and digests of what an image is made from.
@@ -183,14 +183,16 @@ fn to_the_tests(
     let failed = steps.step(Phase::Test, names::SUITE, |step| {
         let run_file = suite::write_run_file(site, shared.config.platform.name(), &proved)?;
         let log = site.run.log(site.pipeline.service(), "suite")?;
-        let failed = suite::run(step, &proved, &executable, &run_file, &log, &shared.config.filter, &shared.testing)?;
-        // A workload that died explains more than the tests that failed because of it.
-        for (_, instance) in proved.deployed().instances() {
-            if let Some(failure) = place.down(instance) {
-                return Err(anyhow!(failure).context("while the tests ran"));
-            }
-        }
-        Ok(failed)
+        let suite = Suite {
+            executable: &executable,
+            run_file: &run_file,
+            log: &log,
+            filter: &shared.config.filter,
+            limit: &shared.testing,
+            test_within: shared.config.test_within,
+            down: &|| proved.deployed().instances().find_map(|(_, instance)| place.down(instance)),
+        };
+        suite.run(step, &proved)
     })?;
     steps.step(Phase::Test, names::STILL, |step| proved.still_holds(&*place, step))?;
     Ok(failed)

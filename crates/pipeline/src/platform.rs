@@ -20,6 +20,11 @@ pub trait Platform: Send + Sync {
     /// What it needs and what is missing, each with the command that mends it. Called once, before anything is made.
     fn preflight(&self, pipelines: &[Pipeline]) -> Vec<String>;
 
+    /// What makes a run slower than it could be, each with what mends it. Told at the beginning of the run.
+    fn advice(&self, _pipelines: &[Pipeline]) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What builds the images of Containerfiles, if what it builds can run here.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use image::{BlobStore, Digest, ImageTag, RunId};
@@ -48,6 +49,8 @@ pub struct Config {
     pub jobs: usize,
     /// Whether everything stays when the tests are over.
     pub keep: bool,
+    /// How long one test of a suite may take.
+    pub test_within: Duration,
     /// libtest filters for the suites.
     pub filter: Vec<String>,
 }
@@ -99,6 +102,9 @@ pub fn run(config: &Config, clock: Box<dyn Clock>, cancel: &Cancel, readers: Vec
             .map(|p| p.workloads().iter().map(|w| w.name().to_owned()).collect())
             .collect(),
     });
+    for text in config.platform.advice(&config.pipelines) {
+        steps.event(Event::Note { service: None, text });
+    }
     let verdicts = pipelines(config, &steps, &dir, &ledger, run_id).unwrap_or_else(|error| {
         steps.event(Event::Diagnosis {
             service: None,

@@ -4,6 +4,7 @@
 //! step cannot start before what it takes exists, and a cycle cannot be written. A scheduler with nodes and names was left
 //! out: its edges would be strings that nobody checks.
 
+use std::ops::Deref;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,24 +73,35 @@ impl Limit {
     ///
     /// # Errors
     /// If the run is cancelled first.
-    pub fn take(&self, cancel: &Cancel) -> Result<Permit<'_>, Cancelled> {
-        let mut free = lock(&self.free);
-        loop {
-            cancel.check()?;
-            if *free > 0 {
-                *free -= 1;
-                return Ok(Permit(self));
-            }
-            free = self.freed.wait_timeout(free, CANCEL_CHECK).unwrap_or_else(PoisonError::into_inner).0;
-        }
+    pub fn take(&self, cancel: &Cancel) -> Result<Permit<&Limit>, Cancelled> {
+        Permit::of(self, cancel)
     }
 }
 
 /// The right to do heavy work, until it is dropped.
 #[must_use = "without a name the permit is given back at once"]
-pub struct Permit<'a>(&'a Limit);
+pub struct Permit<L: Deref<Target = Limit>>(L);
 
-impl Drop for Permit<'_> {
+impl<L: Deref<Target = Limit>> Permit<L> {
+    /// Waits for a permit of a limit, which an `Arc` lets whoever takes it keep for as long as he likes.
+    ///
+    /// # Errors
+    /// If the run is cancelled first.
+    pub(crate) fn of(limit: L, cancel: &Cancel) -> Result<Permit<L>, Cancelled> {
+        let mut free = lock(&limit.free);
+        loop {
+            cancel.check()?;
+            if *free > 0 {
+                *free -= 1;
+                drop(free);
+                return Ok(Permit(limit));
+            }
+            free = limit.freed.wait_timeout(free, CANCEL_CHECK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl<L: Deref<Target = Limit>> Drop for Permit<L> {
     fn drop(&mut self) {
         *lock(&self.0.free) += 1;
         self.0.freed.notify_one();

@@ -1,6 +1,7 @@
 //! Steps: the unit that is recorded, limited and cancelled.
 
 use std::any::Any;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,9 +137,9 @@ impl Step {
     ///
     /// # Errors
     /// If the run is cancelled first.
-    pub fn permit<'a>(&self, limit: &'a Limit) -> anyhow::Result<Permit<'a>> {
+    pub fn permit<L: Deref<Target = Limit>>(&self, limit: L) -> anyhow::Result<Permit<L>> {
         let start = self.recorder.elapsed();
-        let permit = limit.take(&self.cancel)?;
+        let permit = Permit::of(limit, &self.cancel)?;
         let waited = self.recorder.elapsed().saturating_sub(start);
         self.waited_us.fetch_add(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         Ok(permit)

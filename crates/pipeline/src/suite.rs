@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde_json::json;
 use supervise::CmdErrorKind;
 
@@ -23,8 +23,6 @@ use crate::rundir::write_atomically;
 use crate::shared::Limit;
 use crate::step::Step;
 
-/// How long one test may take.
-pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(60);
 /// How long the list of tests may take.
 const LIST_LIMIT: Duration = Duration::from_secs(20);
 /// How many lines of a failed test's output are kept in the record; the log has all.
@@ -53,44 +51,113 @@ pub(crate) fn write_run_file(site: &Site, platform: &str, proved: &Proved) -> an
     Ok(path)
 }
 
-/// Runs the tests of a suite that the arguments select (libtest's filters), as many at once as there are permits.
-///
-/// # Errors
-/// If the suite cannot be run. A failing test is no error: the names of those that failed are given back.
-pub(crate) fn run(
-    step: &Step,
-    _proved: &Proved,
-    executable: &Path,
-    run_file: &Path,
-    log: &Path,
-    filter: &[String],
-    limit: &Limit,
-) -> anyhow::Result<Vec<String>> {
-    let tests = list(step, executable, filter)?;
-    if tests.is_empty() && filter.is_empty() {
-        let failure = Failure::new(format!("the suite of `{}` has no tests", step.service()));
-        return Err(failure.hint("a suite is an integration test called `suite` with at least one `#[test]`").into());
-    }
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(Vec::new());
-    let worker = || -> anyhow::Result<()> {
-        while let Some((name, ignored)) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let permit = limit.take(step.cancel())?;
-            let verdict = if *ignored { skip(step, name) } else { one(step, executable, run_file, log, name)? };
-            drop(permit);
-            if verdict == Verdict::Failed {
-                lock(&failed).push(name.clone());
-            }
+/// A suite that is to be run.
+pub(crate) struct Suite<'a> {
+    /// Its program.
+    pub(crate) executable: &'a Path,
+    /// From what it knows what it tests.
+    pub(crate) run_file: &'a Path,
+    /// Everything that its tests print.
+    pub(crate) log: &'a Path,
+    /// libtest's filters.
+    pub(crate) filter: &'a [String],
+    /// How many tests run at once.
+    pub(crate) limit: &'a Limit,
+    /// How long one test may take.
+    pub(crate) test_within: Duration,
+    /// Why something that is tested does not run any more, if so.
+    pub(crate) down: &'a (dyn Fn() -> Option<Failure> + Sync),
+}
+
+impl Suite<'_> {
+    /// Runs the tests that the filters select, as many at once as there are permits. When something that is tested has ended,
+    /// no further test is begun: each would only wait for it.
+    ///
+    /// # Errors
+    /// If the suite cannot be run, or something ended under it. A failing test is no error: the names of those that failed are
+    /// given back.
+    pub(crate) fn run(&self, step: &Step, _proved: &Proved) -> anyhow::Result<Vec<String>> {
+        let tests = list(step, self.executable, self.filter)?;
+        if tests.is_empty() && self.filter.is_empty() {
+            let failure = Failure::new(format!("the suite of `{}` has no tests", step.service()));
+            return Err(failure
+                .hint("a suite is an integration test called `suite` with at least one `#[test]`")
+                .into());
         }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..limit.permits().min(tests.len())).map(|_| scope.spawn(worker)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(crate::step::panicked)?)
-    })?;
-    let mut failed = std::mem::take(&mut *lock(&failed));
-    failed.sort();
-    Ok(failed)
+        let next = AtomicUsize::new(0);
+        let (failed, fallen) = (Mutex::new(Vec::new()), Mutex::new(None));
+        let has_fallen = || {
+            let mut fallen = lock(&fallen);
+            if fallen.is_none() {
+                *fallen = (self.down)();
+            }
+            fallen.is_some()
+        };
+        let worker = || -> anyhow::Result<()> {
+            while let Some((name, ignored)) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let permit = self.limit.take(step.cancel())?;
+                if has_fallen() {
+                    break;
+                }
+                let verdict = if *ignored { skip(step, name) } else { self.one(step, name)? };
+                drop(permit);
+                if verdict == Verdict::Failed {
+                    lock(&failed).push(name.clone());
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.limit.permits().min(tests.len())).map(|_| scope.spawn(worker)).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().map_err(crate::step::panicked)?)
+        })?;
+        // It explains more than the tests that failed because of it.
+        if has_fallen()
+            && let Some(failure) = lock(&fallen).take()
+        {
+            return Err(anyhow!(failure).context("while the tests ran"));
+        }
+        let mut failed = std::mem::take(&mut *lock(&failed));
+        failed.sort();
+        Ok(failed)
+    }
+
+    fn one(&self, step: &Step, name: &str) -> anyhow::Result<Verdict> {
+        let start = step.recorder().elapsed();
+        let command = step.command(self.executable).args(["--exact", name, "--nocapture"]);
+        // A backtrace pushes the message out of the lines that are kept, and says little of a test that asks a service.
+        let command = command.env("E2E_RUN_FILE", self.run_file).env("RUST_BACKTRACE", "0");
+        let result = command.deadline(self.test_within).log(self.log).run(step.cancel());
+        let took = step.recorder().elapsed().saturating_sub(start);
+        let (verdict, output) = match result {
+            // libtest ends well too when no test has the name: then nothing was tested.
+            Ok(output) if output.tail.iter().any(|line| line.contains(" 1 passed;")) => (Verdict::Passed, None),
+            Ok(output) => {
+                let failure = Failure::new(format!("the suite did not run its own test `{name}`"));
+                anyhow::bail!(failure.evidence(output.tail).log(self.log));
+            }
+            Err(error) => match error.kind {
+                CmdErrorKind::Exit(_) => (Verdict::Failed, Some(error.tail)),
+                CmdErrorKind::Deadline(limit) => {
+                    let mut tail = error.tail;
+                    tail.push(format!(
+                        "the test did not end within {} s and was killed; `--test-within SECONDS` gives it longer",
+                        limit.as_secs()
+                    ));
+                    (Verdict::Failed, Some(tail))
+                }
+                _ => return Err(error).context(format!("run the test `{name}`")),
+            },
+        };
+        step.event(Event::Test {
+            service: step.service().to_owned(),
+            name: name.to_owned(),
+            verdict,
+            took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            output: output.map(|lines| lines[lines.len().saturating_sub(KEPT_LINES)..].join("\n")),
+        });
+        Ok(verdict)
+    }
 }
 
 /// The names of the tests, and whether each is marked as ignored.
@@ -122,39 +189,4 @@ fn skip(step: &Step, name: &str) -> Verdict {
         output: None,
     });
     Verdict::Skipped
-}
-
-fn one(step: &Step, executable: &Path, run_file: &Path, log: &Path, name: &str) -> anyhow::Result<Verdict> {
-    let start = step.recorder().elapsed();
-    let command = step.command(executable).args(["--exact", name, "--nocapture"]).env("E2E_RUN_FILE", run_file);
-    // A backtrace pushes the message out of the lines that are kept, and says little of a test that asks a service.
-    let command = command.env("RUST_BACKTRACE", "0");
-    let result = command.deadline(TEST_LIMIT).log(log).run(step.cancel());
-    let took = step.recorder().elapsed().saturating_sub(start);
-    let (verdict, output) = match result {
-        // libtest ends well too when no test has the name: then nothing was tested.
-        Ok(output) if output.tail.iter().any(|line| line.contains(" 1 passed;")) => (Verdict::Passed, None),
-        Ok(output) => {
-            anyhow::bail!(
-                Failure::new(format!("the suite did not run its own test `{name}`")).evidence(output.tail).log(log)
-            );
-        }
-        Err(error) => match error.kind {
-            CmdErrorKind::Exit(_) => (Verdict::Failed, Some(error.tail)),
-            CmdErrorKind::Deadline(limit) => {
-                let mut tail = error.tail;
-                tail.push(format!("the test did not end within {} s and was killed", limit.as_secs()));
-                (Verdict::Failed, Some(tail))
-            }
-            _ => return Err(error).context(format!("run the test `{name}`")),
-        },
-    };
-    step.event(Event::Test {
-        service: step.service().to_owned(),
-        name: name.to_owned(),
-        verdict,
-        took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        output: output.map(|lines| lines[lines.len().saturating_sub(KEPT_LINES)..].join("\n")),
-    });
-    Ok(verdict)
 }

@@ -24,6 +24,7 @@ use crate::platform::{Deployable, Instance, Place, Sight};
 use crate::probe;
 use crate::recorder::{Recorder, lock};
 use crate::secrets::{Secrets, random};
+use crate::shared::{Limit, Permit};
 use crate::step::Step;
 use crate::workload::Workload;
 
@@ -42,6 +43,8 @@ pub(super) struct KindPlace {
     pub(super) watch: Watch,
     /// Pod of each workload, and its restarts, when it became ready.
     pub(super) started: Mutex<BTreeMap<String, (String, u32)>>,
+    /// The room that its own cluster takes on the machine. The place is dropped when the cluster is gone.
+    pub(super) _room: Option<Permit<Arc<Limit>>>,
 }
 
 /// How the workloads are reached from this machine.

@@ -12,6 +12,8 @@ use crate::workload::{Builder, Pipeline};
 const NODE_MIB: u64 = 1300;
 /// inotify instances that a node takes: systemd, the kubelet, containerd and the control plane, as measured, with some to spare.
 const NODE_INOTIFY: u64 = 40;
+/// inotify watches that a node takes: what kind's documentation asks for (524,288), divided by far more nodes than anybody has.
+const NODE_WATCHES: u64 = 8192;
 
 /// The programs without which nothing works.
 pub(super) fn programs() -> Vec<String> {
@@ -80,42 +82,62 @@ pub(super) fn images(engine: Provider, pipelines: &[Pipeline]) -> Vec<String> {
     missing
 }
 
-/// What the machine is short of, for so many clusters of so many nodes.
-pub(super) fn machine(clusters: usize, nodes: u32) -> Vec<String> {
-    let nodes = clusters as u64 * u64::from(nodes);
-    let read = |name: &str| {
-        fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok().and_then(|text| text.trim().parse().ok())
-    };
-    shortages(nodes, available_mib(), read("max_user_instances"), read("max_user_watches"))
+/// What the machine has for nodes, as far as it tells.
+#[derive(Clone, Copy)]
+pub(super) struct Machine {
+    memory_mib: Option<u64>,
+    inotify_instances: Option<u64>,
+    inotify_watches: Option<u64>,
 }
 
-fn shortages(nodes: u64, memory_mib: Option<u64>, instances: Option<u64>, watches: Option<u64>) -> Vec<String> {
-    let mut missing = Vec::new();
-    if let Some(free) = memory_mib.filter(|free| *free < nodes * NODE_MIB) {
-        missing.push(format!(
-            "{nodes} nodes need about {} MiB of memory and {free} are free: run fewer services at once, or `--platform local`",
-            nodes * NODE_MIB
-        ));
+impl Machine {
+    /// As it is now.
+    pub(super) fn now() -> Machine {
+        let read = |name: &str| {
+            fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok().and_then(|text| text.trim().parse().ok())
+        };
+        Machine {
+            memory_mib: available_mib(),
+            inotify_instances: read("max_user_instances"),
+            inotify_watches: read("max_user_watches"),
+        }
     }
-    let needed = nodes * NODE_INOTIFY;
-    if let Some(limit) = instances.filter(|limit| *limit < needed) {
-        let enough = needed.next_power_of_two().max(512);
-        missing.push(format!(
-            "{nodes} nodes need about {needed} inotify instances and a user may have {limit}: `sudo sysctl fs.inotify.max_user_instances={enough}`"
-        ));
+
+    /// How many clusters of so many nodes it has room for at the same time; at least one, which may be said to be too many.
+    pub(super) fn clusters(self, nodes: u32) -> usize {
+        let needs =
+            [(self.memory_mib, NODE_MIB), (self.inotify_instances, NODE_INOTIFY), (self.inotify_watches, NODE_WATCHES)];
+        let room = needs.into_iter().filter_map(|(has, node)| Some(has? / (node * u64::from(nodes)))).min();
+        room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX)).max(1)
     }
-    // What kind's documentation asks for divides by a node's share of it.
-    if let Some(limit) = watches.filter(|limit| *limit < nodes * 8192) {
-        missing.push(format!("a user may have {limit} inotify watches, too few for {nodes} nodes: `sudo sysctl fs.inotify.max_user_watches=524288`"));
+
+    /// What it is short of, for so many clusters of so many nodes at the same time.
+    pub(super) fn lacks(self, clusters: usize, nodes: u32) -> Vec<String> {
+        let nodes = clusters as u64 * u64::from(nodes);
+        let mut missing = Vec::new();
+        if let Some(free) = self.memory_mib.filter(|free| *free < nodes * NODE_MIB) {
+            missing.push(format!(
+                "{nodes} nodes need about {} MiB of memory and {free} are free: run fewer services at once, or `--platform local`",
+                nodes * NODE_MIB
+            ));
+        }
+        let needed = nodes * NODE_INOTIFY;
+        if let Some(limit) = self.inotify_instances.filter(|limit| *limit < needed) {
+            let enough = needed.next_power_of_two().max(512);
+            missing.push(format!(
+                "{nodes} nodes need about {needed} inotify instances and a user may have {limit}: `sudo sysctl fs.inotify.max_user_instances={enough}`"
+            ));
+        }
+        if let Some(limit) = self.inotify_watches.filter(|limit| *limit < nodes * NODE_WATCHES) {
+            missing.push(format!("a user may have {limit} inotify watches, too few for {nodes} nodes: `sudo sysctl fs.inotify.max_user_watches=524288`"));
+        }
+        missing
     }
-    missing
 }
 
 /// How many clusters are created at once: creating keeps a processor busy.
 pub(super) fn clusters_at_once() -> usize {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let memory = available_mib().map_or(processors, |free| usize::try_from(free / NODE_MIB).unwrap_or(usize::MAX));
-    processors.min(memory).max(1)
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn available_mib() -> Option<u64> {
@@ -128,19 +150,33 @@ fn available_mib() -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn machine(memory_mib: Option<u64>, inotify_instances: Option<u64>, inotify_watches: Option<u64>) -> Machine {
+        Machine { memory_mib, inotify_instances, inotify_watches }
+    }
+
     #[test]
     fn what_is_short_is_said_with_what_mends_it() {
-        assert_eq!(shortages(4, Some(20_000), Some(512), Some(524_288)), [""; 0]);
-        assert_eq!(shortages(4, None, None, None), [""; 0], "what cannot be read is not in the way");
-        let memory = shortages(4, Some(3_000), None, None);
+        assert_eq!(machine(Some(20_000), Some(512), Some(524_288)).lacks(4, 1), [""; 0]);
+        assert_eq!(machine(None, None, None).lacks(4, 1), [""; 0], "what cannot be read is not in the way");
+        let memory = machine(Some(3_000), None, None).lacks(2, 2);
         assert!(memory[0].contains("need about 5200 MiB of memory and 3000 are free"), "{memory:?}");
-        let instances = shortages(4, None, Some(128), None);
+        let instances = machine(None, Some(128), None).lacks(4, 1);
         assert!(
             instances[0].contains("a user may have 128: `sudo sysctl fs.inotify.max_user_instances=512`"),
             "{instances:?}"
         );
-        let watches = shortages(4, None, None, Some(8192));
+        let watches = machine(None, None, Some(8192)).lacks(4, 1);
         assert!(watches[0].contains("sudo sysctl fs.inotify.max_user_watches=524288"), "{watches:?}");
+    }
+
+    #[test]
+    fn as_many_clusters_at_a_time_as_there_is_room_for() {
+        let room = |memory, instances, nodes| machine(memory, instances, Some(1_000_000)).clusters(nodes);
+        assert_eq!(room(Some(20_000), Some(128), 1), 3);
+        assert_eq!(room(Some(3_000), Some(1024), 1), 2);
+        assert_eq!(room(Some(20_000), Some(128), 2), 1);
+        assert_eq!(room(Some(1_000), Some(128), 1), 1, "one is tried, or was refused with the reason");
+        assert_eq!(machine(None, None, None).clusters(1), usize::MAX);
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl Scene {
             revision: None,
             jobs: 2,
             keep: false,
+            test_within: PATIENCE,
             filter: Vec::new(),
         };
         let outcome = run(&config, Box::new(SystemClock::new()), &Cancel::new(), vec![reader]).unwrap();

@@ -87,6 +87,7 @@ impl Scene {
             revision: None,
             jobs: 2,
             keep: false,
+            test_within: Duration::from_secs(60),
             filter: Vec::new(),
         }
     }

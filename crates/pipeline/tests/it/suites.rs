@@ -1,5 +1,7 @@
 //! Suites: which test failed and what it printed, which exit code follows, and suites that cannot be run.
 
+use std::time::Duration;
+
 use pipeline::event::Verdict;
 use supervise::Cancel;
 
@@ -74,5 +76,32 @@ fn a_filter_selects_tests_by_name_in_every_suite() {
     let ran = start(&config, &Cancel::new(), |_| {}).unwrap();
     assert_eq!(ran.outcome.exit_code, 0, "{}", ran.text());
     assert_eq!((ran.tests("good").len(), ran.tests("mixed").len()), (0, 1));
+    ran.nothing_left();
+}
+
+#[test]
+fn when_what_is_tested_has_ended_no_further_test_is_begun() {
+    let scene = Scene::new();
+    let ran = scene.run(vec![bare("falls", "crashes").suite("suite-falls")]);
+    assert_eq!(ran.outcome.exit_code, 3, "{}", ran.text());
+    let why = ran.why("falls");
+    assert!(why.cause.starts_with("while the tests ran: `app` ended by itself"), "{why:?}");
+    // Those that ran already are told; of 61 in all most had not begun.
+    let begun = ran.tests("falls").len();
+    assert!((1..=40).contains(&begun), "{begun} tests: {}", ran.text());
+    ran.nothing_left();
+}
+
+#[test]
+fn a_test_that_takes_too_long_fails_and_says_how_it_gets_longer() {
+    let scene = Scene::new();
+    let mut config = scene.config(vec![bare("hangs", "ok").suite("suite-hang")]);
+    config.test_within = Duration::from_secs(1);
+    let ran = start(&config, &Cancel::new(), |_| {}).unwrap();
+    assert_eq!((ran.outcome.verdict, ran.outcome.exit_code), (Verdict::Failed, 1), "{}", ran.text());
+    let (verdict, output) = &ran.tests("hangs")["hangs"];
+    assert_eq!(*verdict, Verdict::Failed);
+    assert!(output.contains("waiting for an event that never comes"), "what it printed: {output}");
+    assert!(output.contains("did not end within 1 s and was killed; `--test-within SECONDS`"), "{output}");
     ran.nothing_left();
 }

@@ -36,6 +36,7 @@ fn on_the_node() -> Vec<Case> {
         case("swapped-after-load", When::Start, place("app"), tamper::swap),
         case("forged-label", When::Start, place("app"), tamper::forge_label),
         pair("one-image-for-two", When::Start, place("aged"), tamper::share),
+        pair("swapped-pinned", When::Start, place("app"), tamper::swap_pinned),
         case("unnamed", When::Started, place("app"), tamper::unname),
         case("config-damaged", When::Started, place("app"), |cluster, ground| tamper::damage(cluster, ground, false)),
         case("config-lost", When::Started, place("app"), tamper::lose),
@@ -53,7 +54,6 @@ fn on_the_node() -> Vec<Case> {
 fn in_the_container() -> Vec<Case> {
     let (container, process) = (Link::PlaceToContainer, Link::ContainerToProcess);
     vec![
-        pair("swapped-pinned", When::Start, Ends::Proof(container, "app"), tamper::swap_pinned),
         pair("from-another-image", When::Started, Ends::Proof(container, "app"), tamper::start_from_another),
         case("another-template", When::Started, Ends::Proof(container, "app"), tamper::change),
         case("another-pod", When::Started, Ends::Proof(container, "app"), tamper::add_pod),
