@@ -1,6 +1,8 @@
 //! What must be there before a cluster can be made, each with the command that mends it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 
 use supervise::{Cancel, Cmd, CmdErrorKind};
@@ -86,6 +88,7 @@ pub(super) fn images(engine: Provider, pipelines: &[Pipeline]) -> Vec<String> {
 #[derive(Clone, Copy)]
 pub(super) struct Machine {
     memory_mib: Option<u64>,
+    /// Those that nobody has yet.
     inotify_instances: Option<u64>,
     inotify_watches: Option<u64>,
 }
@@ -98,7 +101,7 @@ impl Machine {
         };
         Machine {
             memory_mib: available_mib(),
-            inotify_instances: read("max_user_instances"),
+            inotify_instances: read("max_user_instances").map(|most: u64| most.saturating_sub(inotify_in_use())),
             inotify_watches: read("max_user_watches"),
         }
     }
@@ -125,7 +128,7 @@ impl Machine {
         if let Some(limit) = self.inotify_instances.filter(|limit| *limit < needed) {
             let enough = needed.next_power_of_two().max(512);
             missing.push(format!(
-                "{nodes} nodes need about {needed} inotify instances and a user may have {limit}: `sudo sysctl fs.inotify.max_user_instances={enough}`"
+                "{nodes} nodes need about {needed} inotify instances and a user may have {limit} more: `sudo sysctl fs.inotify.max_user_instances={enough}`"
             ));
         }
         if let Some(limit) = self.inotify_watches.filter(|limit| *limit < nodes * NODE_WATCHES) {
@@ -138,6 +141,21 @@ impl Machine {
 /// How many clusters are created at once: creating keeps a processor busy.
 pub(super) fn clusters_at_once() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// inotify instances that processes of this user have, as far as they can be looked at: the limit is one of each user, and other
+/// clusters take their share.
+fn inotify_in_use() -> u64 {
+    let user = |path: &Path| fs::metadata(path).ok().map(|of| of.uid());
+    let (ours, processes) = (user(Path::new("/proc/self")), fs::read_dir("/proc").into_iter().flatten().flatten());
+    let files = processes
+        .map(|process| process.path())
+        .filter(|process| user(process) == ours)
+        .filter_map(|process| fs::read_dir(process.join("fd")).ok())
+        .flat_map(|files| files.flatten());
+    let instances =
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|to| to == Path::new("anon_inode:inotify")));
+    instances.count() as u64
 }
 
 fn available_mib() -> Option<u64> {
@@ -162,7 +180,7 @@ mod tests {
         assert!(memory[0].contains("need about 5200 MiB of memory and 3000 are free"), "{memory:?}");
         let instances = machine(None, Some(128), None).lacks(4, 1);
         assert!(
-            instances[0].contains("a user may have 128: `sudo sysctl fs.inotify.max_user_instances=512`"),
+            instances[0].contains("a user may have 128 more: `sudo sysctl fs.inotify.max_user_instances=512`"),
             "{instances:?}"
         );
         let watches = machine(None, None, Some(8192)).lacks(4, 1);
