@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: what the tool costs, as ratios to a baseline that is measured in the same run.
 //!
 //! Machines differ and are busy, so no time is a limit by itself: each figure is a ratio, or a time per piece of work, of
-//! medians that were taken in turn. Exit code 1 if a ratio is over its limit.
+//! medians that were taken in turn. Exit code 1 if one is beyond its limit.
 
 mod cold;
 mod edit;
 mod engine;
 mod fingerprint;
+mod kind;
 mod runs;
 
 use std::path::{Path, PathBuf};
@@ -26,23 +27,53 @@ pub(crate) struct Figure {
     what: String,
     /// What was seen.
     seen: f64,
-    /// At most this.
-    limit: f64,
+    /// What it may be.
+    limit: Limit,
     /// The unit; empty for a ratio.
     unit: &'static str,
     /// What it was computed from.
     from: String,
 }
 
+/// What a figure may be.
+pub(crate) enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+    /// It is shown only.
+    Any,
+}
+
+impl Limit {
+    fn holds(&self, seen: f64) -> bool {
+        match self {
+            Limit::AtMost(limit) => seen <= *limit,
+            Limit::AtLeast(limit) => seen >= *limit,
+            Limit::Any => true,
+        }
+    }
+
+    fn describe(&self, unit: &str) -> String {
+        match self {
+            Limit::AtMost(limit) => format!("(at most {limit}{unit})"),
+            Limit::AtLeast(limit) => format!("(at least {limit}{unit})"),
+            Limit::Any => String::new(),
+        }
+    }
+}
+
 type Measurement = fn(&Lab) -> anyhow::Result<Vec<Figure>>;
 
-/// The measurements, by name.
-const ALL: [(&str, Measurement); 5] = [
+/// The measurements, by name. What stands before a slash names all that begin with it.
+const ALL: [(&str, Measurement); 9] = [
     ("cold", cold::run),
     ("engine", engine::run),
     ("runs", runs::run),
     ("fingerprint", fingerprint::run),
     ("edit", edit::run),
+    ("kind/load", kind::load::run),
+    ("kind/packing", kind::packing::run),
+    ("kind/fresh", kind::fresh::run),
+    ("kind/edit", kind::edit::run),
 ];
 
 /// Where measurements work.
@@ -76,8 +107,11 @@ impl Lab {
 
 pub(crate) fn run(flags: &Bench) -> anyhow::Result<u8> {
     let names = || ALL.map(|(name, _)| name).join(", ");
+    let is_wanted = |name: &str, wanted: &str| {
+        name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     let chosen: Vec<_> =
-        ALL.iter().filter(|(name, _)| flags.name.as_deref().is_none_or(|wanted| wanted == *name)).collect();
+        ALL.iter().filter(|(name, _)| flags.name.as_deref().is_none_or(|wanted| is_wanted(name, wanted))).collect();
     if chosen.is_empty() {
         let unknown = flags.name.as_deref().unwrap_or_default();
         return Err(Usage(format!("there is no measurement `{unknown}` (there are: {})", names())).into());
@@ -99,10 +133,11 @@ fn measure(lab: &Lab, chosen: &[&(&str, Measurement)]) -> anyhow::Result<usize> 
     for (name, measurement) in chosen {
         say(&format!("measuring `{name}` …\n"));
         for figure in measurement(lab).with_context(|| format!("measure `{name}`"))? {
-            let verdict = if figure.seen <= figure.limit { "ok" } else { "OVER" };
-            over += usize::from(figure.seen > figure.limit);
             let Figure { what, seen, limit, unit, from } = figure;
-            print(&format!("{verdict:4}  {what:64} {seen:8.2}{unit} (at most {limit}{unit})  {from}\n"))?;
+            let holds = limit.holds(seen);
+            over += usize::from(!holds);
+            let verdict = if holds { "ok" } else { "OVER" };
+            print(&format!("{verdict:4}  {what:64} {seen:8.2}{unit} {}  {from}\n", limit.describe(unit)))?;
         }
     }
     Ok(over)

@@ -118,13 +118,14 @@ impl ContainerfileBuild {
             return Err(anyhow!("`{}` cannot name a service: {rule}", self.service).into());
         }
         let folder = Folder::create(scratch)?;
-        let staged = folder.0.join("context");
+        let cache = Cache::lock(&self.state, &self.service, cancel)?;
+        // Kept with the cache: what the last build was given need not be written again.
+        let staged = self.state.join(format!("{}.context", self.service));
         let mut read = self.read(Some(&staged), cancel)?;
         let (revision, dirty) = crate::cargo::revision(&self.workspace, cancel)?;
         (read.source.revision, read.source.dirty) = (revision, dirty);
 
-        let cache = Cache::lock(&self.state, &self.service, cancel)?;
-        let exported = self.build(&tag, &read, &folder.0, log, cancel);
+        let exported = self.build(&tag, &read, &folder.0, &staged, log, cancel);
         let exported = exported.and_then(|()| Ok(self.take(tag.reference(), &read, &cache, blobs, cancel)?));
         // Removed as long as no other build of this service can find it in the engine's cache and lose it again.
         let removed = self.engine.remove(&self.command(), tag.reference(), log);
@@ -144,7 +145,8 @@ impl ContainerfileBuild {
         cancel: &Cancel,
     ) -> anyhow::Result<Exported> {
         let command = self.command();
-        let exported = export(&*self.prepare, self.engine, reference, blobs, cancel)
+        let kept = self.state.join(format!("{}.image", self.service));
+        let exported = export(&*self.prepare, self.engine, reference, &kept, blobs, cancel)
             .with_context(|| format!("take `{reference}` out of {}", self.engine.name()))?;
         if self.engine == Engine::Podman {
             let known = self.engine.inspect(&command, reference, "{{.Id}} {{.Parent}}", cancel)?.unwrap_or_default();
@@ -222,9 +224,8 @@ impl ContainerfileBuild {
         let rules = context::rules(&root, &path)?;
         let what = || format!("make the directory `{}`", self.state.display());
         fs::create_dir_all(&self.state).with_context(what)?;
-        // Neither may be read for a context: one would grow while it is read, and the other change with each build.
-        let own = [Some(self.state.as_path()), staged.and_then(Path::parent)];
-        let own: Vec<_> = own.into_iter().flatten().filter_map(|path| fs::canonicalize(path).ok()).collect();
+        // Not for a context: it grows while it is read.
+        let own = [fs::canonicalize(&self.state).with_context(what)?];
         let files = Context { root: &root, name: context, rules: &rules, own: &own };
         let mut inputs = files.read(staged)?;
 
@@ -245,7 +246,15 @@ impl ContainerfileBuild {
     }
 
     /// Lets the engine build.
-    fn build(&self, tag: &ImageTag, read: &Read, folder: &Path, log: &Path, cancel: &Cancel) -> Result<(), BuildError> {
+    fn build(
+        &self,
+        tag: &ImageTag,
+        read: &Read,
+        folder: &Path,
+        context: &Path,
+        log: &Path,
+        cancel: &Cancel,
+    ) -> Result<(), BuildError> {
         let source = &read.source;
         let revision = source.revision.as_deref().unwrap_or("unknown");
         // Last, and so without effect on the cache of the steps before.
@@ -267,7 +276,8 @@ impl ContainerfileBuild {
         command = command.arg("build").arg("--file").arg(&file).args(["--tag", tag.reference()]);
         command = match self.engine {
             Engine::Podman => {
-                let mut command = command.args(["--timestamp", "0", "--pull=never", "--ignorefile"]).arg(&ignore);
+                let mut command =
+                    command.args(["--timestamp", "0", "--format", "oci", "--pull=never", "--ignorefile"]).arg(&ignore);
                 if matches!(self.instructions, Instructions::Image { .. }) {
                     // There is no step that a cache could save.
                     command = command.arg("--layers=false");
@@ -289,7 +299,7 @@ impl ContainerfileBuild {
         for (name, value) in &self.arguments {
             command = command.arg("--build-arg").arg(format!("{name}={value}"));
         }
-        self.engine.build(command.arg(folder.join("context")), tag.reference(), log, self.limit, cancel)
+        self.engine.build(command.arg(context), tag.reference(), log, self.limit, cancel)
     }
 
     /// The image, checked: it is the one that was asked for, and can run where nothing runs as root.

@@ -4,10 +4,12 @@
 //! ustar cannot hold is refused, since its extensions are read differently by different tools.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use anyhow::{Context, bail, ensure};
 use tar::{EntryType, Header};
+
+use crate::blobs::{BUFFER, copy};
 
 /// Who a file belongs to: user and group.
 pub(crate) type Owner = (u32, u32);
@@ -76,6 +78,7 @@ impl<'a> Tree<'a> {
     /// If a path is too long, a file has not the size that was said, or reading or writing fails.
     pub(crate) fn write(self, writer: &mut dyn Write) -> anyhow::Result<()> {
         let mut tar = tar::Builder::new(writer);
+        let mut buffer = vec![0; BUFFER];
         for (path, node) in self.0 {
             let what = || format!("pack `/{path}`");
             match node.content {
@@ -85,11 +88,13 @@ impl<'a> Tree<'a> {
                 }
                 NodeContent::File { size, reader } => {
                     let header = header(&path, EntryType::Regular, size, node.mode, node.owner)?;
+                    // The crate would copy the content in small pieces: it writes an empty entry, and what belongs in follows.
+                    tar.append(&header, io::empty()).with_context(what)?;
                     // One byte more than was said is enough to see that the file grew.
-                    let mut limited = reader.take(size + 1);
-                    tar.append(&header, &mut limited).with_context(what)?;
-                    let found = size + 1 - limited.limit();
+                    let found = copy(&mut reader.take(size + 1), tar.get_mut(), &mut buffer).with_context(what)?;
                     ensure!(found == size, "`/{path}` was changed while it was packed: build again");
+                    let padding = usize::try_from(size.next_multiple_of(512) - size)?;
+                    tar.get_mut().write_all(&[0; 512][..padding]).with_context(what)?;
                 }
             }
         }

@@ -160,7 +160,7 @@ pub use flock::lock_file;
 pub use identify::digests_of;
 pub use load::{Held, Holder, LoadedImage, NotHeld, Transfer, load};
 pub use local::{LocalStore, Rootfs};
-pub use node::NodeStore;
+pub use node::{NodeAccess, NodeStore};
 pub use program::{Program, Source};
 pub use recipe::{AssetContent, AssetFile, NONROOT, Recipe};
 pub use run_id::RunId;

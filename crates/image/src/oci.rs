@@ -58,6 +58,8 @@ impl Content {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Manifest {
     pub(crate) schema_version: u32,
+    // podman leaves it out.
+    #[serde(default)]
     pub(crate) media_type: String,
     pub(crate) config: Content,
     pub(crate) layers: Vec<Content>,
@@ -68,6 +70,7 @@ pub(crate) struct Manifest {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Index {
     pub(crate) schema_version: u32,
+    #[serde(default)]
     pub(crate) media_type: String,
     pub(crate) manifests: Vec<Content>,
 }

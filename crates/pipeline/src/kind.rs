@@ -236,7 +236,10 @@ impl Platform for Kind {
         };
         // From now on: what it takes to learn what the API server knows is over when something is deployed.
         let watch = Watch::start(&tools, &namespace, logs.clone())?;
-        let nodes = cluster.nodes.iter().map(|node| (node.name.clone(), node.enter(&tools))).collect();
+        let nodes = cluster.nodes.iter().map(|node| node.access(&tools)).collect();
+        let store = NodeStore::new(nodes, step.cancel().clone());
+        // While the images are still being built. A node that does not answer says so again when an image comes.
+        drop(store.ask());
         let workloads = site.pipeline.workloads().iter().map(|workload| workload.name().to_owned());
         let reach = match &self.options.clusters {
             // The ports of a cluster are mapped when it is made: there are none for us in one that exists.
@@ -250,7 +253,7 @@ impl Platform for Kind {
             service: service.to_owned(),
             run: site.run_id.to_string(),
             namespace,
-            store: NodeStore::new(nodes, step.cancel().clone()),
+            store,
             cluster,
             tools,
             secrets: site.secrets.clone(),

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Context;
 
-use super::{Figure, Lab, median};
+use super::{Figure, Lab, Limit, median};
 
 /// The packages of the project's card, which any tool of this kind would have.
 const CARD: [(&str, &str); 6] = [
@@ -48,7 +48,7 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![Figure {
         what: "cold `cargo xtask --help` to a cold build of its six packages".to_owned(),
         seen: tool / baseline,
-        limit: 2.2,
+        limit: Limit::AtMost(2.2),
         unit: "",
         from: format!("{tool:.1} s to {baseline:.1} s with cargo's own profile, medians of {ROUNDS}"),
     }])

@@ -10,7 +10,7 @@ use pipeline::event::Phase;
 use pipeline::recorder::{Recorder, SystemClock};
 use pipeline::step::Steps;
 
-use super::{Figure, Lab, median};
+use super::{Figure, Lab, Limit, median};
 
 const STEPS: usize = 10;
 const MANY: u32 = 200;
@@ -29,14 +29,14 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
         Figure {
             what: format!("{MANY} pipelines of {STEPS} empty steps, each"),
             seen: each,
-            limit: 50.0,
+            limit: Limit::AtMost(50.0),
             unit: " ms",
             from: format!("{:.1} ms together", many * 1000.0),
         },
         Figure {
             what: format!("cost of a pipeline among {MANY} to one among {FEW}"),
             seen: each / (few * 1000.0 / f64::from(FEW)),
-            limit: 2.0,
+            limit: Limit::AtMost(2.0),
             unit: "",
             from: "1 is linear".to_owned(),
         },

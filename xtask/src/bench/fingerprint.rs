@@ -8,7 +8,7 @@ use anyhow::Context;
 use image::{CargoBuild, Digest, Source};
 use serde_json::Value;
 
-use super::{Figure, Lab, median};
+use super::{Figure, Lab, Limit, median};
 use crate::paths;
 
 const ROUNDS: usize = 5;
@@ -26,7 +26,7 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let figure = |what: String, seen: f64, limit: f64, files: usize| Figure {
         what,
         seen: seen * 1000.0,
-        limit,
+        limit: Limit::AtMost(limit),
         unit: " ms",
         from: format!("{files} inputs, median of {ROUNDS}, with asking the compiler for its version"),
     };

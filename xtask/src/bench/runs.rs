@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Context;
 use pipeline::event::{Event, Record};
 
-use super::{Figure, Lab, median};
+use super::{Figure, Lab, Limit, median};
 use crate::paths;
 
 const ROUNDS: usize = 5;
@@ -30,21 +30,21 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
         Figure {
             what: format!("`e2e --all` with nothing changed to `e2e {ONE}`"),
             seen: all / one,
-            limit: 1.3,
+            limit: Limit::AtMost(1.3),
             unit: "",
             from: format!("{all:.2} s to {one:.2} s, medians of {ROUNDS}"),
         },
         Figure {
             what: "peak memory of the tool itself in `e2e --all`".to_owned(),
             seen: f64::from(u32::try_from(memory / 1024)?) / 1024.0,
-            limit: 60.0,
+            limit: Limit::AtMost(60.0),
             unit: " MB",
             from: String::new(),
         },
         Figure {
             what: format!("the proof in `e2e {ONE}`"),
             seen: proof_ms,
-            limit: 150.0,
+            limit: Limit::AtMost(150.0),
             unit: " ms",
             from: format!("{:.0} % of the run", proof_ms / one / 10.0),
         },

@@ -1,7 +1,11 @@
-//! The image that an engine built becomes blobs: its archive is read once, as it comes, and no file of it is made elsewhere.
+//! The image that an engine built becomes blobs.
+//!
+//! podman writes it into an OCI layout of the service's own, which stays: layers that are there from the last build are neither
+//! read nor written again, so that what an edit costs is the layer that changed. They are hashed before podman is told of them,
+//! since it goes by their names. docker cannot leave anything out: its archive is read as it comes.
 
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::io::{self, PipeReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
@@ -15,7 +19,7 @@ use tar::EntryType;
 
 use super::engine::Engine;
 use crate::blobs::Blob;
-use crate::oci;
+use crate::oci::{self, Index, Manifest};
 use crate::{BlobStore, Descriptor, Digest};
 
 /// How long an engine may take to give an image out.
@@ -45,7 +49,7 @@ struct Config {
     rootfs: oci::RootFs,
 }
 
-/// Takes one image out of the engine.
+/// Takes one image out of the engine. `kept` is a directory that lasts, which nobody else uses meanwhile.
 ///
 /// # Errors
 /// If the engine does not give it, or what it gives is not exactly this image.
@@ -53,17 +57,58 @@ pub(super) fn export(
     prepare: &dyn Fn(Cmd) -> Cmd,
     engine: Engine,
     reference: &str,
+    kept: &Path,
+    blobs: &BlobStore,
+    cancel: &Cancel,
+) -> anyhow::Result<Exported> {
+    match engine {
+        Engine::Podman => layout(prepare(Cmd::new(engine.name())), reference, kept, blobs, cancel),
+        Engine::Docker => archive(prepare(Cmd::new("sh")), engine, reference, blobs, cancel),
+    }
+}
+
+fn layout(command: Cmd, reference: &str, kept: &Path, blobs: &BlobStore, cancel: &Cancel) -> anyhow::Result<Exported> {
+    let what = || format!("tidy `{}`, where podman writes the image", kept.display());
+    let layout = BlobStore::create(kept)?;
+    // The index would list the images of earlier builds as well, and a podman that was killed leaves half a blob.
+    for entry in fs::read_dir(kept).with_context(what)? {
+        let path = entry.with_context(what)?.path();
+        if path.is_file() {
+            fs::remove_file(path).with_context(what)?;
+        }
+    }
+    layout.retain(|digest| Digest::of_file(&layout.path(digest)).is_ok_and(|found| found == *digest))?;
+    let save = command.args(["save", "--quiet", "--format", "oci-dir", "--uncompressed", "--output"]).arg(kept);
+    save.arg(reference).deadline(LIMIT).run(cancel)?;
+    let what = || format!("read the image that podman wrote to `{}`", kept.display());
+    let index = fs::read(kept.join("index.json")).with_context(what)?;
+    let index: Index = serde_json::from_slice(&index).with_context(what)?;
+    let [entry] = index.manifests.as_slice() else {
+        bail!("podman gave {} images, and one was asked for", index.manifests.len())
+    };
+    let manifest: Manifest = serde_json::from_slice(&layout.read(entry.blob())?).with_context(what)?;
+    let config = layout.read(manifest.config.blob())?;
+    let diff_ids = diff_ids(&config, manifest.layers.len())?;
+    let used: BTreeSet<_> = manifest.layers.iter().chain([&manifest.config]).map(|content| content.digest).collect();
+    for digest in &used {
+        blobs.link_from(&layout, digest)?;
+    }
+    layout.retain(|digest| used.contains(digest))?;
+    let layers = manifest.layers.iter().zip(diff_ids).map(|(content, diff_id)| layer(content.blob(), diff_id, blobs));
+    Ok(Exported { config, config_blob: manifest.config.blob(), layers: layers.collect::<anyhow::Result<_>>()? })
+}
+
+fn archive(
+    shell: Cmd,
+    engine: Engine,
+    reference: &str,
     blobs: &BlobStore,
     cancel: &Cancel,
 ) -> anyhow::Result<Exported> {
     let (reader, writer) = io::pipe().context("make a pipe")?;
     // Engines write an image to their stdout: here that is the pipe, which the shell has as its stdin.
-    let command = prepare(Cmd::new("sh")).args(["-c", r#"exec "$@" >&0 </dev/null"#, "sh", engine.name(), "save"]);
-    let command = match engine {
-        Engine::Podman => command.args(["--quiet", "--format", "docker-archive"]),
-        Engine::Docker => command,
-    };
-    let command = command.arg(reference).stdin_file(File::from(OwnedFd::from(writer))).deadline(LIMIT);
+    let command = shell.args(["-c", r#"exec "$@" >&0 </dev/null"#, "sh", engine.name(), "save", reference]);
+    let command = command.stdin_file(File::from(OwnedFd::from(writer))).deadline(LIMIT);
     let archive = thread::scope(|scope| {
         let reading = scope.spawn(|| Archive::read(reader, blobs));
         let ran = command.run(cancel);
@@ -135,17 +180,17 @@ impl Archive {
         );
         let config_blob = self.file(&image.config)?;
         let config = blobs.read(config_blob)?;
-        let diff_ids =
-            serde_json::from_slice::<Config>(&config).context("read the config of the image")?.rootfs.diff_ids;
-        ensure!(
-            diff_ids.len() == image.layers.len(),
-            "the config of the image names {} layers and the engine gave {}",
-            diff_ids.len(),
-            image.layers.len()
-        );
+        let diff_ids = diff_ids(&config, image.layers.len())?;
         let layers = image.layers.iter().zip(diff_ids).map(|(name, diff_id)| layer(self.file(name)?, diff_id, blobs));
         Ok(Exported { config, config_blob, layers: layers.collect::<anyhow::Result<_>>()? })
     }
+}
+
+/// The diff ids in a config, one for each layer.
+fn diff_ids(config: &[u8], layers: usize) -> anyhow::Result<Vec<Digest>> {
+    let ids = serde_json::from_slice::<Config>(config).context("read the config of the image")?.rootfs.diff_ids;
+    ensure!(ids.len() == layers, "the config of the image names {} layers and the engine gave {layers}", ids.len());
+    Ok(ids)
 }
 
 /// A layer, and how it is packed: docker's containerd store gives layers as they were pulled.

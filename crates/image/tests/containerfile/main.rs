@@ -4,4 +4,5 @@
 mod builds;
 mod failures;
 mod fake;
+mod kept;
 mod kit;

@@ -220,3 +220,24 @@ fn a_recipe_that_makes_no_sense_is_refused() {
     let missing = [AssetFile { path: "/etc/x".to_owned(), content: missing, mode: 0o644 }];
     refused(&Recipe { files: &missing, ..plain }, "missing");
 }
+
+#[test]
+fn an_image_may_hold_more_files_than_a_process_may_open() {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let open = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let open = open.split_whitespace().next().and_then(|soft| soft.parse().ok()).unwrap_or(usize::MAX);
+    // Where a process may open any number there is nothing to test.
+    let count = open.min(50_000) + 1;
+    let dir = TempDir::new();
+    fs::write(dir.join("page"), "hello").unwrap();
+    let file = |number| AssetFile {
+        path: format!("/srv/{number}"),
+        content: AssetContent::Host(dir.join("page")),
+        mode: 0o644,
+    };
+    let files: Vec<_> = (0..count).map(file).collect();
+    let program = kit::program(&dir.join("program"), kit::tiny());
+    let blobs = BlobStore::create(&dir.join("blobs")).unwrap();
+    let image = build(kit::tag(), &Recipe { files: &files, ..Recipe::new(&program) }, &blobs).unwrap();
+    assert!(image.layers()[1].size > 1024 * count as u64);
+}

@@ -1,13 +1,13 @@
 //! Loading into nodes: only what a node lacks goes over, every node is asked, and what it says is checked.
 //!
 //! The nodes are directories, and their `ctr` a script that does with them what the real one does with its store: what is
-//! tested are the scripts that run on a node, and what is made of their answers. Real nodes: `crates/pipeline/tests`.
+//! tested are the scripts that run on a node, and what is made of their answers. Real nodes: `tests/kind`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use image::{AssetContent, AssetFile, BlobStore, BuiltImage, Holder, NodeStore, Recipe, build, load};
+use image::{AssetContent, AssetFile, BlobStore, BuiltImage, Holder, NodeAccess, NodeStore, Recipe, build, load};
 use supervise::{Cancel, Cmd};
 
 use crate::kit::{self, TempDir};
@@ -15,6 +15,11 @@ use crate::kit::{self, TempDir};
 struct Nodes {
     dir: TempDir,
     store: NodeStore,
+}
+
+fn access(dir: &TempDir, name: &str) -> NodeAccess {
+    let enter = Cmd::new(dir.join("engine")).args(["exec", "-i", name]);
+    NodeAccess { name: name.to_owned(), enter, root: None }
 }
 
 impl Nodes {
@@ -33,8 +38,7 @@ impl Nodes {
             fs::create_dir_all(dir.join(name).join("blobs")).unwrap();
             fs::write(dir.join(name).join("names"), "").unwrap();
         }
-        let enter = |name: &&str| ((*name).to_owned(), Cmd::new(dir.join("engine")).args(["exec", "-i", name]));
-        let store = NodeStore::new(names.iter().map(enter).collect(), Cancel::new());
+        let store = NodeStore::new(names.iter().map(|name| access(&dir, name)).collect(), Cancel::new());
         Nodes { dir, store }
     }
 
@@ -77,7 +81,11 @@ fn what_a_node_has_is_not_sent_again() {
     assert!(loaded.held().complete.is_ok());
     let (name, digest) = pinned.split_once('@').unwrap();
     for node in ["a", "b"] {
-        assert!(nodes.read(node, "imports").contains("--snapshotter native"), "{}", nodes.read(node, "imports"));
+        assert!(
+            nodes.read(node, "imports").contains("images import --local --snapshotter native"),
+            "{}",
+            nodes.read(node, "imports")
+        );
         assert!(nodes.read(node, "names").contains(&format!("{name}@{digest} {digest}")));
     }
 }
@@ -98,19 +106,16 @@ fn noise(length: usize) -> Vec<u8> {
 #[test]
 fn what_another_has_sent_meanwhile_is_not_sent_again_if_it_is_much() {
     let nodes = Nodes::new(&["a"]);
-    let other = NodeStore::new(
-        vec![("a".to_owned(), Cmd::new(nodes.dir.join("engine")).args(["exec", "-i", "a"]))],
-        Cancel::new(),
-    );
+    let other = NodeStore::new(vec![access(&nodes.dir, "a")], Cancel::new());
     let [small, changed] = images(&nodes.dir);
     // Both have asked.
     let _loaded = (load(small, &nodes.store).unwrap(), load(changed, &other).unwrap());
     let program = kit::program(&nodes.dir.join("program"), kit::tiny());
     let path = "/assets/base".to_owned();
-    let files = [AssetFile { path, content: AssetContent::Bytes(noise(20 * 1024 * 1024)), mode: 0o644 }];
+    let files = [AssetFile { path, content: AssetContent::Bytes(noise(40 * 1024 * 1024)), mode: 0o644 }];
     let blobs = BlobStore::create(&nodes.dir.join("large")).unwrap();
     let large = || build(kit::tag(), &Recipe { files: &files, ..Recipe::new(&program) }, &blobs).unwrap();
-    assert!(load(large(), &nodes.store).unwrap().transfer().bytes_sent > 16 * 1024 * 1024);
+    assert!(load(large(), &nodes.store).unwrap().transfer().bytes_sent > 32 * 1024 * 1024);
     let again = load(large(), &other).unwrap().transfer();
     assert!(again.bytes_sent < 1024 * 1024, "{again:?}");
 }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use image::NodeAccess;
 use supervise::Cmd;
 
 use super::engine::{ASK_LIMIT, Tools};
@@ -62,6 +63,13 @@ impl Node {
     pub(super) fn reachable(&self) -> Option<IpAddr> {
         let address = self.address?;
         TcpStream::connect_timeout(&SocketAddr::new(address, 6443), Duration::from_millis(500)).ok().map(|_| address)
+    }
+
+    /// How images are brought to it.
+    pub(super) fn access(&self, tools: &Tools) -> NodeAccess {
+        let process = self.process.as_ref().filter(|_| supervise::is_root());
+        let root = process.map(|process| format!("/proc/{}/root", process.pid).into());
+        NodeAccess { name: self.name.clone(), enter: self.enter(tools), root }
     }
 
     /// What runs the command that its arguments name on the node, with this command's stdin.

@@ -5,7 +5,11 @@ shift 2
 case "$1 $2" in
 "content ls") ls "$NODE/blobs" ;;
 "content get") cat "$NODE/blobs/$3" ;;
+"images ls") echo "REF TYPE DIGEST SIZE PLATFORMS LABELS"; while read -r name digest; do echo "$name type $digest 1.0 MiB linux/amd64 -"; done <"$NODE/names" ;;
+"images rm") shift 2; for name; do grep -v "^$name " "$NODE/names" >"$NODE/names.new" || :; mv "$NODE/names.new" "$NODE/names"; done ;;
+"containers ls") echo "CONTAINER IMAGE RUNTIME" ;;
 "images import")
+  [ "$3" != --help ] || { echo "   --local   run import locally"; exit 0; }
   [ ! -e "$NODE/stops-while-it-reads" ] || { head -c 1000 >/dev/null; touch "$NODE/stopped"; echo "ctr: unexpected EOF" >&2; exit 1; }
   in=$(mktemp -d "$NODE/in.XXXXXX")
   tar -x -C "$in"
@@ -23,8 +27,8 @@ case "$1 $2" in
   ;;
 "images check")
   echo "REF TYPE DIGEST STATUS SIZE UNPACKED"
-  pattern=${3#name~=}
-  grep "$pattern" "$NODE/names" | while read -r name digest; do
+  shift 2
+  for filter; do grep "^${filter#name==} " "$NODE/names"; done | while read -r name digest; do
     state="complete (5/5)"
     for blob in $digest $(grep -o 'sha256:[0-9a-f]*' "$NODE/blobs/$digest"); do [ -e "$NODE/blobs/$blob" ] || state="incomplete (4/5)"; done
     echo "$name application/vnd.oci.image.manifest.v1+json $digest $state 1.0 MiB/1.0 MiB true"
