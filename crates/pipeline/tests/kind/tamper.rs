@@ -16,7 +16,7 @@ const OTHER: &str = r#"cp "$1" "$1.new"; printf x >>"$1.new"; chmod 755 "$1.new"
 const FORGE: &str = r#"folder=$(mktemp -d); cd "$folder"
 ctr -n k8s.io images export - "$1" | tar -x
 cd blobs/sha256
-manifest=$(grep -l '"layers"' $(find . -size -20k -type f) | head -n 1); manifest=${manifest#./}
+manifest=$(grep -l '"layers":' $(find . -size -20k -type f) | head -n 1); manifest=${manifest#./}
 config=$(grep -o '"config":{[^}]*' "$manifest" | grep -o 'sha256:[0-9a-f]*'); config=${config#sha256:}
 ones=$(printf '%064d' 0 | tr 0 1)
 sed "s/\(source-fingerprint\":\"sha256:\)[0-9a-f]*/\1$ones/" "$config" >new
