@@ -6,7 +6,7 @@
 //! test edits a file and gives it an old time), so it is used.
 //!
 //! The fingerprint reaches the image as a variable and a label that come last: they cost no step its cache. What the engine
-//! built leaves it at once, through a pipe, and the engine forgets the name. The config stays as it is, byte for byte, so that
+//! built leaves it at once, and the engine forgets the name. The config stays as it is, byte for byte, so that
 //! its digest is the engine's own id of the image; the manifest is ours, since engines make another one each time.
 //!
 //! With docker, times of files that a `RUN` makes are those of the build: only BuildKit with `rewrite-timestamp` mends that,
