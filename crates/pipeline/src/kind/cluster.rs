@@ -251,12 +251,11 @@ fn check_server(kubeconfig: &str, cluster: &Cluster) -> anyhow::Result<()> {
 /// Deletes a namespace of a cluster with everything in it; it is no error if there is none.
 ///
 /// What runs in it is deleted first: a cluster leaves that alone for the first five seconds of a namespace's end
-/// (`namespaceDeletionGracePeriod` of the controller manager). Nobody waits for those: the end of a namespace cannot be
-/// taken back, and one in which nothing runs has nothing that could delay it. Nothing else is waited for: the service account
-/// `default` is made anew by the cluster whenever it is deleted.
+/// (`namespaceDeletionGracePeriod` of the controller manager). Nobody waits for either: the end of a pod and that of a
+/// namespace cannot be taken back, and a pod is given two seconds for its own.
 ///
 /// # Errors
-/// If the cluster does not take the order, or what it holds is still there after some time.
+/// If the cluster does not take the order.
 pub(crate) fn delete_namespace(name: &str, kubeconfig: &Path) -> anyhow::Result<()> {
     let delete = |arguments: &[&str]| {
         let command = Cmd::new("kubectl").env("KUBERC", "off").arg("--kubeconfig").arg(kubeconfig.as_os_str());
@@ -267,7 +266,7 @@ pub(crate) fn delete_namespace(name: &str, kubeconfig: &Path) -> anyhow::Result<
             anyhow::Error::new(error).context(said)
         })
     };
-    delete(&["deployments", "--all", "--namespace", name, "--cascade=foreground", "--timeout=60s"])?;
+    delete(&["deployments", "--all", "--namespace", name])?;
     delete(&["namespace", name, "--wait=false"])
 }
 

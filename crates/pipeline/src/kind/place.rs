@@ -14,7 +14,7 @@ use super::diagnose::{self, Dead};
 use super::engine::Tools;
 use super::evidence;
 use super::forward::Forward;
-use super::objects::{List, Service};
+use super::objects::{List, Pod, Service};
 use super::render::{Deployment, OUTSIDE, Outside, RUN, Target, WORKLOAD, objects};
 use super::watch::{View, Watch};
 use super::{look, ready};
@@ -157,6 +157,17 @@ impl KindPlace {
             instance.name = format!("pod {pod}");
             lock(&self.started).insert(instance.workload.clone(), (pod, restarts));
         }
+    }
+
+    /// Whether a workload has a container that runs and can be reached before the cluster calls it ready: what forwards a port
+    /// ends with the first connection that nobody takes.
+    pub(super) fn can_be_asked(&self, workload: &str) -> bool {
+        let runs = |pod: &Pod| {
+            pod.workload() == workload
+                && !pod.is_leaving()
+                && pod.containers().any(|container| container.state.running.is_some())
+        };
+        !matches!(self.reach, Reach::Forwards(_)) && self.watch.view().pods.values().any(runs)
     }
 
     /// Collects the evidence of a failure.

@@ -294,7 +294,8 @@ fn services(target: &Target, deployment: &Deployment) -> Vec<Json> {
     let selector = json!({ WORKLOAD: deployment.workload.name() });
     let port = |port: &Port| json!({ "name": port.name, "port": port.number, "targetPort": port.name });
     let mut ports: Vec<_> = all.iter().map(port).collect();
-    let mut inside = json!({ "spec": { "selector": selector, "ports": ports } });
+    // Who asks a workload that is not ready yet is told so by itself; the cluster learns of it a second or two later.
+    let mut inside = json!({ "spec": { "selector": selector, "ports": ports, "publishNotReadyAddresses": true } });
     if let Some(address) = deployment.address() {
         inside["spec"]["clusterIP"] = json!(address);
     }
