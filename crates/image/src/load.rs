@@ -116,26 +116,28 @@ impl std::error::Error for NotHeld {}
 pub fn load(image: BuiltImage, holder: &dyn Holder) -> anyhow::Result<LoadedImage> {
     let place = holder.describe();
     let transfer = holder.receive(&image).with_context(|| format!("load `{}` into {place}", image.reference()))?;
-    match read_back(&image, holder) {
-        Ok(held) => Ok(LoadedImage { image, holder: place, transfer, held }),
-        Err((expected, found, cause)) => {
-            Err(NotHeld { reference: image.reference().to_owned(), holder: place, expected, found, cause }.into())
-        }
-    }
+    let held = read_back(&image, holder).map_err(|not_held| *not_held)?;
+    Ok(LoadedImage { image, holder: place, transfer, held })
 }
 
-/// What should be there, what is, and what is wrong with that.
-type Difference = (Digest, Result<Digest, String>, String);
-
-fn read_back(image: &BuiltImage, holder: &dyn Holder) -> Result<Held, Difference> {
+/// What the place holds, which is what was built.
+///
+/// # Errors
+/// If it is not.
+pub(crate) fn read_back(image: &BuiltImage, holder: &dyn Holder) -> Result<Held, Box<NotHeld>> {
     let (config, manifest) = (image.config_digest(), image.manifest_digest());
-    let unreadable = |why: String| (config, Err(why.clone()), why);
+    let not_held = |expected, found, cause| {
+        let (reference, holder) = (image.reference().to_owned(), holder.describe());
+        Box::new(NotHeld { reference, holder, expected, found, cause })
+    };
+    let unreadable = |why: String| not_held(config, Err(why.clone()), why);
     let held = holder.held(image.reference()).map_err(|error| unreadable(format!("{error:#}")))?;
     if held.config_digest != config {
-        return Err((config, Ok(held.config_digest), "something else is there under the same name".to_owned()));
+        let cause = "something else is there under the same name".to_owned();
+        return Err(not_held(config, Ok(held.config_digest), cause));
     }
     match held.manifest_digest {
-        Some(found) if found != manifest => Err((manifest, Ok(found), "it has another manifest".to_owned())),
+        Some(found) if found != manifest => Err(not_held(manifest, Ok(found), "it has another manifest".to_owned())),
         _ => held.complete.clone().map_err(unreadable).map(|()| held),
     }
 }

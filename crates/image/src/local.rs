@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, ensure};
 
 use crate::blobs::write_atomically;
+use crate::load::read_back;
 use crate::oci::{self, Config, Content, Index, Manifest};
 use crate::unpack::unpack_layers;
 use crate::{BlobStore, BuiltImage, Held, Holder, LoadedImage, Transfer};
@@ -56,10 +57,15 @@ impl LocalStore {
     /// this process is root, else they are this user's own.
     ///
     /// # Errors
-    /// If the image is not in this store, a blob is damaged, or a layer holds what must not be unpacked.
+    /// A [`NotHeld`](crate::NotHeld) if the store does not hold the image any more, or a blob of it is damaged; if the directory
+    /// exists, or a layer holds what must not be unpacked.
     pub fn unpack(&self, image: &LoadedImage, dest: &Path) -> anyhow::Result<Rootfs> {
         let reference = image.image().reference();
-        self.unpack_to(image, dest).with_context(|| format!("unpack `{reference}` into `{}`", dest.display()))
+        let unpacked = self.unpack_to(image, dest);
+        unpacked.map_err(|error| match read_back(image.image(), self) {
+            Err(not_held) => anyhow::Error::from(*not_held),
+            Ok(_) => error.context(format!("unpack `{reference}` into `{}`", dest.display())),
+        })
     }
 
     fn unpack_to(&self, image: &LoadedImage, dest: &Path) -> anyhow::Result<Rootfs> {

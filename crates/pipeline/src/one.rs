@@ -17,7 +17,7 @@ use crate::failure::is_cancelled;
 use crate::ledger::RUN_MARK;
 use crate::plan::names;
 use crate::platform::{Deployable, Place, Seen, Site, deploy};
-use crate::proof::{at_load, prove};
+use crate::proof::{not_held, prove};
 use crate::run::{Config, remove};
 use crate::shared::{Limit, Promise};
 use crate::step::{Step, Steps, panicked};
@@ -232,7 +232,7 @@ fn image(
     let image = steps.step(Phase::Load, names::load(name), |step| {
         let _permit = step.permit(&shared.assembling)?;
         let holder = place.holder(workload);
-        let loaded = image::load(built, holder).map_err(|error| at_load(step, name, error))?;
+        let loaded = image::load(built, holder).map_err(|error| not_held(step, name, error))?;
         let (image, transfer) = (loaded.image(), loaded.transfer());
         step.event(Event::Loaded {
             service: step.service().to_owned(),

@@ -131,8 +131,9 @@ fn record(step: &Step, workload: &str, link: Link, moment: Moment, seen: Seen) {
     });
 }
 
-/// A load whose read-back shows something else has broken its link already; any other error stays what it is.
-pub(crate) fn at_load(step: &Step, workload: &str, error: anyhow::Error) -> anyhow::Error {
+/// A place that was found to hold something else, after a load or at the start, has broken its link already; any other error
+/// stays what it is.
+pub(crate) fn not_held(step: &Step, workload: &str, error: anyhow::Error) -> anyhow::Error {
     let Some(NotHeld { expected, found, cause, .. }) = error.downcast_ref() else { return error };
     if step.cancel().is_cancelled() {
         return error;

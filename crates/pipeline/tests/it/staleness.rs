@@ -82,9 +82,9 @@ fn in_the_load() -> Vec<Kind> {
 
 /// Between the load and the start.
 fn before_the_start() -> Vec<Kind> {
-    let start = |words| Stopped::Step("deploy and wait", words);
+    let start = |words| Stopped::Load("deploy and wait", words);
     vec![
-        kind("swapped-before-start", When::Loaded, start("the store holds config"), |ground| {
+        kind("swapped-before-start", When::Loaded, start("something else is there under the same name"), |ground| {
             tamper::swap(ground, "dev.e2e.dirty", "maybe");
         }),
         kind("damaged-before-start", When::Loaded, start("is damaged"), |ground| {
@@ -94,7 +94,7 @@ fn before_the_start() -> Vec<Kind> {
             tamper::damage(&tamper::config(ground));
         }),
         // Somebody who unpacks his own files before we do.
-        kind("unpacked-before-start", When::Start, start("must be new"), |ground| {
+        kind("unpacked-before-start", When::Start, Stopped::Step("deploy and wait", "must be new"), |ground| {
             fs::create_dir_all(ground.executable().parent().unwrap()).unwrap();
             fs::write(ground.executable(), "#!/bin/sh\n").unwrap();
         }),
