@@ -114,6 +114,8 @@ fn container(name: &str, pod: &Pod, status: &ContainerStatus, view: &View) -> Op
             format!("the image of `{name}` cannot be pulled (ImagePullBackOff): {message}"),
             "the node must be able to reach the registry; images of this run are loaded, never pulled",
         ),
+        // The kubelet has not heard yet of what was applied a moment ago; it asks again.
+        "CreateContainerConfigError" if message.contains("failed to sync") => return None,
         "CreateContainerConfigError" => dead(
             format!(
                 "`{name}` is configured with something that does not exist or is not allowed (CreateContainerConfigError): {message}"

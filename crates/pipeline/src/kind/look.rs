@@ -48,7 +48,7 @@ pub(super) fn look(tools: &Tools, nodes: &[Node], namespace: &str, workload: &st
 
 /// What a process runs.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Executable {
+pub(super) struct Executable {
     digest: Digest,
     path: String,
     /// There is another file at the path by now.
@@ -148,7 +148,11 @@ fn images(pods: &[Pod], changed: bool, fingerprint: &str) -> Result<BTreeSet<Str
     Ok(found)
 }
 
-fn executables(tools: &Tools, nodes: &[Node], pods: &[Pod]) -> anyhow::Result<BTreeSet<Executable>> {
+/// What runs in the containers of pods, asked of their nodes.
+///
+/// # Errors
+/// If one of them does not run.
+pub(super) fn executables(tools: &Tools, nodes: &[Node], pods: &[Pod]) -> anyhow::Result<BTreeSet<Executable>> {
     let mut found = BTreeSet::new();
     for pod in pods {
         let name = pod.spec.node_name.as_deref().context("its pod is on no node")?;

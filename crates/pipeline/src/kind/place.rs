@@ -170,6 +170,16 @@ impl KindPlace {
         !matches!(self.reach, Reach::Forwards(_)) && self.watch.view().pods.values().any(runs)
     }
 
+    /// Whether the containers of which the cluster knows are those that run: it learns of a second start later than whoever asks
+    /// what was started.
+    pub(super) fn is_current(&self, workload: &str) -> bool {
+        let pods: Vec<_> = {
+            let view = self.watch.view();
+            view.pods.values().filter(|pod| pod.workload() == workload && !pod.is_leaving()).cloned().collect()
+        };
+        look::executables(&self.tools, &self.cluster.nodes, &pods).is_ok()
+    }
+
     /// Collects the evidence of a failure.
     pub(super) fn failed(&self, dead: Dead) -> Failure {
         let mut failure = std::thread::scope(|scope| {

@@ -95,7 +95,8 @@ impl Pending<'_> {
             }
             State::Waiting(what) => {
                 // What runs is asked itself: the kubelet asks once a second, and tells a second later.
-                if place.can_be_asked(self.workload.name()) && self.answers(place).is_ok() {
+                let name = self.workload.name();
+                if place.can_be_asked(name) && self.answers(place).is_ok() && place.is_current(name) {
                     return Ok(true);
                 }
                 self.lacks = what;

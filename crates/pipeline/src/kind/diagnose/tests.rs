@@ -207,3 +207,11 @@ fn a_program_that_ended_under_the_tests_is_told() {
     assert_eq!(dead.failure.cause, "`gateway` ended by itself: signal 9 (OOMKilled)");
     assert!(fallen("gateway", "gateway-7f4-r7w", 1, &restarted).is_none(), "it had ended before it was ready");
 }
+
+#[test]
+fn a_kubelet_that_has_not_heard_yet_of_what_was_applied_is_waited_for() {
+    let message = "failed to sync secret cache: timed out waiting for the condition";
+    let state = json!({ "waiting": { "reason": "CreateContainerConfigError", "message": message } });
+    let state = workload("gateway", &view(vec![pod(container_status(0, state, json!({})))], vec![]));
+    assert!(matches!(state, State::Waiting(_)), "{state:?}");
+}
