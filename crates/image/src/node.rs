@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use supervise::{Cancel, Cmd, CmdError, CmdErrorKind, Output};
 
-use crate::{BuiltImage, Digest, Held, Holder, Transfer};
+use crate::{BuiltImage, Digest, Engine, Held, Holder, Transfer};
 use answers::{Known, Said, Sums, sums_in};
 use outdated::outdated;
 use scripts::{HELD, IMPORT, LIST, START};
@@ -52,6 +52,32 @@ pub struct NodeAccess {
     /// Its root directory, if this process can read it, as root can in `/proc/PID/root`: blobs are then hashed from here, at
     /// four times the speed of the node's own `sha256sum`. What cannot be read there is asked of the node.
     pub root: Option<PathBuf>,
+}
+
+/// Runs a command in the namespaces of a process (util-linux).
+const NSENTER: &str = "/usr/bin/nsenter";
+
+/// Runs `$@` if this is the node $0: the number of its process may have gone to another one by now.
+const IF_HERE: &str = r#"[ "$(cat /proc/sys/kernel/hostname)" = "$0" ] || { echo "the node $0 has stopped" >&2; exit 125; }
+exec "$@""#;
+
+impl NodeAccess {
+    /// The way to a node that is a container of an engine: through the engine, or, as root on the machine of its first process,
+    /// straight in its namespaces. `podman exec` takes 0.16 s, and five seconds more about once in a hundred times (podman 4.3,
+    /// whoever calls it); `nsenter` takes 0.01 s. `command` makes the command of a program.
+    pub fn of_container(name: &str, pid: Option<u32>, engine: Engine, command: impl Fn(&str) -> Cmd) -> NodeAccess {
+        let pid = pid.filter(|_| supervise::is_root());
+        let enter = match pid {
+            Some(pid) if Path::new(NSENTER).exists() => {
+                let command = command(NSENTER).args(["--target", &pid.to_string(), "--all"]);
+                // The PATH that kind's node images have, and nothing of this machine's environment.
+                let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+                command.args(["env", "-i", path, "sh", "-c", IF_HERE, name])
+            }
+            _ => command(engine.name()).args(["exec", "-i", name]),
+        };
+        NodeAccess { name: name.to_owned(), enter, root: pid.map(|pid| format!("/proc/{pid}/root").into()) }
+    }
 }
 
 /// The content stores of the nodes of one cluster.
@@ -139,18 +165,17 @@ impl NodeStore {
             *lock(&node.known) = None;
             known = self.known(node)?.0;
         }
-        let nothing = HashSet::new();
-        let (transfer, held) = match self.import(node, image, &known, &known.blobs) {
-            // Blobs that it had are gone (its garbage collector): everything goes over.
-            Err(error) if !known.blobs.is_empty() && lacks_blob(&error) => {
-                *lock(&node.known) = None;
-                self.import(node, image, &known, &nothing)?
-            }
-            Ok((Transfer { blobs_skipped: 1.., .. }, Held { complete: Err(_), .. })) => {
-                *lock(&node.known) = None;
-                self.import(node, image, &known, &nothing)?
-            }
-            imported => imported?,
+        let first = self.import(node, image, &known, &known.blobs);
+        let lost = match &first {
+            // Blobs that it had are gone (its garbage collector).
+            Err(error) => !known.blobs.is_empty() && lacks_blob(error),
+            Ok((transfer, held)) => transfer.blobs_skipped > 0 && held.complete.is_err(),
+        };
+        let (transfer, held) = if lost {
+            *lock(&node.known) = None;
+            self.import(node, image, &known, &HashSet::new())?
+        } else {
+            first?
         };
         if let (Ok(()), Some(known)) = (&held.complete, &mut *lock(&node.known)) {
             known.blobs.extend(all.iter().map(|blob| blob.digest));

@@ -73,8 +73,8 @@ pub struct Kind {
     options: Options,
     provider: OnceLock<Result<Provider, String>>,
     creating: Limit,
-    /// Clusters that are there at the same time.
-    room: Arc<Limit>,
+    /// Clusters that are there at the same time, as many as there was room for before the first.
+    room: OnceLock<Arc<Limit>>,
     /// Node ports that all pipelines of the run need; known after [`Platform::preflight`].
     ports: OnceLock<u16>,
     shared: Mutex<Option<Result<Common, Failure>>>,
@@ -93,8 +93,13 @@ impl Kind {
     /// The platform with these options. What is missing for it is said by [`Platform::preflight`].
     pub fn new(options: Options) -> Kind {
         let creating = Limit::new(options.creating.unwrap_or_else(preflight::clusters_at_once));
-        let room = Arc::new(Limit::new(Machine::now().clusters(options.workers + 1)));
-        Kind { options, provider: OnceLock::new(), creating, room, ports: OnceLock::new(), shared: Mutex::new(None) }
+        let (provider, room, ports) = Default::default();
+        Kind { options, provider, creating, room, ports, shared: Mutex::new(None) }
+    }
+
+    fn room(&self) -> &Arc<Limit> {
+        let clusters = || Machine::now().clusters(self.options.workers + 1);
+        self.room.get_or_init(|| Arc::new(Limit::new(clusters())))
     }
 
     fn provider(&self) -> Result<Provider, String> {
@@ -198,8 +203,11 @@ impl Platform for Kind {
     }
 
     fn advice(&self, pipelines: &[Pipeline]) -> Vec<String> {
-        let at_once = self.room.permits();
-        if self.options.clusters != Clusters::PerPipeline || pipelines.len() <= at_once {
+        if self.options.clusters != Clusters::PerPipeline {
+            return Vec::new();
+        }
+        let at_once = self.room().permits();
+        if pipelines.len() <= at_once {
             return Vec::new();
         }
         let lacks = Machine::now().lacks(pipelines.len(), self.options.workers + 1).join("; ");
@@ -223,7 +231,7 @@ impl Platform for Kind {
         private_dir(&dir)?;
         let mut room = None;
         let (tools, cluster, first_port) = if self.options.clusters == Clusters::PerPipeline {
-            room = Some(step.permit(Arc::clone(&self.room))?);
+            room = Some(step.permit(Arc::clone(self.room()))?);
             let tools = Tools::new(step, provider, &dir);
             let ports = render::node_ports(&site.pipeline, cluster::FIRST_NODE_PORT).concat();
             let cluster = self.create(step, site, Some(service), &tools, &ports)?;

@@ -8,7 +8,7 @@ pub(super) mod load;
 pub(super) mod packing;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -22,8 +22,6 @@ use crate::console::say;
 
 /// How long a cluster may take to come, or to go.
 const LIMIT: Duration = Duration::from_secs(300);
-/// Runs a command in the namespaces of a process (util-linux).
-const NSENTER: &str = "/usr/bin/nsenter";
 
 /// A cluster, which goes when it is dropped, however the measurement ends.
 pub(super) struct Cluster<'a> {
@@ -91,15 +89,10 @@ impl<'a> Cluster<'a> {
     pub(super) fn access(&self) -> anyhow::Result<NodeAccess> {
         let node = format!("{}-control-plane", self.name);
         let engine = Cmd::new(self.engine.name());
-        let exec = engine.clone().args(["exec", "-i", &node]);
-        if !(supervise::is_root() && Path::new(NSENTER).exists()) {
-            return Ok(NodeAccess { name: node, enter: exec, root: None });
-        }
         let pid = engine.args(["container", "inspect", "--format", "{{.State.Pid}}", &node]).capture_stdout();
-        let pid = String::from_utf8_lossy(&pid.run(&self.lab.cancel)?.stdout).trim().to_owned();
-        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        let enter = Cmd::new(NSENTER).args(["--target", &pid, "--all", "env", "-i", path]);
-        Ok(NodeAccess { name: node, enter, root: Some(format!("/proc/{pid}/root").into()) })
+        let pid =
+            String::from_utf8_lossy(&pid.run(&self.lab.cancel)?.stdout).trim().parse().ok().filter(|pid| *pid != 0);
+        Ok(NodeAccess::of_container(&node, pid, self.engine, |program| Cmd::new(program)))
     }
 
     /// Deletes it, and tells how long that took.

@@ -93,17 +93,9 @@ impl Node {
     }
 
     pub(crate) fn access(&self, way: Way) -> NodeAccess {
-        let exec = Cmd::new(ENGINE.name()).args(["exec", "-i", &self.0]);
-        if way == Way::Engine || !supervise::is_root() {
-            return NodeAccess { name: self.0.clone(), enter: exec, root: None };
-        }
-        let pid = engine(&["container", "inspect", "--format", "{{.State.Pid}}", &self.0]).unwrap();
-        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        NodeAccess {
-            name: self.0.clone(),
-            enter: Cmd::new("nsenter").args(["--target", &pid, "--all", "env", "-i", path]),
-            root: Some(format!("/proc/{pid}/root").into()),
-        }
+        let inspect = ["container", "inspect", "--format", "{{.State.Pid}}", &self.0];
+        let pid = (way == Way::Namespaces).then(|| engine(&inspect).unwrap().parse().unwrap());
+        NodeAccess::of_container(&self.0, pid, *ENGINE, |program| Cmd::new(program))
     }
 
     /// The node alone, as a store that knows nothing of it yet.

@@ -57,7 +57,7 @@ const NODE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of one workload.
 pub(super) fn workload(name: &str, view: &View) -> State {
-    let pods: Vec<_> = view.pods.values().filter(|pod| pod.workload() == name && !pod.is_leaving()).collect();
+    let pods: Vec<_> = view.pods_of(name).collect();
     if pods.iter().any(|pod| pod.is_ready()) {
         return State::Ready;
     }

@@ -1,24 +1,13 @@
 //! A node of a cluster: a container of the engine.
-//!
-//! Commands run on it through the engine, or, where that is possible, straight in its namespaces: `podman exec` takes 0.16 s,
-//! and five seconds more about once in a hundred times (podman 4.3, whoever calls it); `nsenter` takes 0.01 s.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::time::Duration;
 
 use image::NodeAccess;
 use supervise::Cmd;
 
 use super::engine::{ASK_LIMIT, Tools};
-
-/// Runs a command in the namespaces of a process (util-linux).
-const NSENTER: &str = "/usr/bin/nsenter";
-
-/// Runs `$@` if this is the node $0: the number of its process may have gone to another one by now.
-const IF_HERE: &str = r#"[ "$(cat /proc/sys/kernel/hostname)" = "$0" ] || { echo "the node $0 has stopped" >&2; exit 125; }
-exec "$@""#;
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,24 +54,15 @@ impl Node {
         TcpStream::connect_timeout(&SocketAddr::new(address, 6443), Duration::from_millis(500)).ok().map(|_| address)
     }
 
-    /// How images are brought to it.
+    /// How it is reached.
     pub(super) fn access(&self, tools: &Tools) -> NodeAccess {
-        let process = self.process.as_ref().filter(|_| supervise::is_root());
-        let root = process.map(|process| format!("/proc/{}/root", process.pid).into());
-        NodeAccess { name: self.name.clone(), enter: self.enter(tools), root }
+        let pid = self.process.as_ref().map(|process| process.pid);
+        NodeAccess::of_container(&self.name, pid, tools.provider, |program| tools.command(program))
     }
 
     /// What runs the command that its arguments name on the node, with this command's stdin.
     pub(super) fn enter(&self, tools: &Tools) -> Cmd {
-        match &self.process {
-            Some(process) if supervise::is_root() && Path::new(NSENTER).exists() => {
-                let command = tools.command(NSENTER).args(["--target", &process.pid.to_string(), "--all"]);
-                // The PATH that kind's node images have, and nothing of this machine's environment.
-                let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-                command.args(["env", "-i", path, "sh", "-c", IF_HERE, &self.name])
-            }
-            _ => tools.engine().args(["exec", "-i", &self.name]),
-        }
+        self.access(tools).enter
     }
 
     /// What a script prints on the node.

@@ -162,21 +162,14 @@ impl KindPlace {
     /// Whether a workload has a container that runs and can be reached before the cluster calls it ready: what forwards a port
     /// ends with the first connection that nobody takes.
     pub(super) fn can_be_asked(&self, workload: &str) -> bool {
-        let runs = |pod: &Pod| {
-            pod.workload() == workload
-                && !pod.is_leaving()
-                && pod.containers().any(|container| container.state.running.is_some())
-        };
-        !matches!(self.reach, Reach::Forwards(_)) && self.watch.view().pods.values().any(runs)
+        let runs = |pod: &Pod| pod.containers().any(|container| container.state.running.is_some());
+        !matches!(self.reach, Reach::Forwards(_)) && self.watch.view().pods_of(workload).any(runs)
     }
 
     /// Whether the containers of which the cluster knows are those that run: it learns of a second start later than whoever asks
     /// what was started.
     pub(super) fn is_current(&self, workload: &str) -> bool {
-        let pods: Vec<_> = {
-            let view = self.watch.view();
-            view.pods.values().filter(|pod| pod.workload() == workload && !pod.is_leaving()).cloned().collect()
-        };
+        let pods: Vec<_> = self.watch.view().pods_of(workload).cloned().collect();
         look::executables(&self.tools, &self.cluster.nodes, &pods).is_ok()
     }
 
@@ -200,7 +193,7 @@ pub(super) fn node_stopped(node: &str) -> Dead {
 
 /// Pod, container and restarts of the ready pod of a workload, or of any.
 pub(super) fn pod_of(workload: &str, view: &View) -> Option<(String, String, u32)> {
-    let mine = || view.pods.values().filter(|pod| pod.workload() == workload && !pod.is_leaving());
+    let mine = || view.pods_of(workload);
     let pod = mine().find(|pod| pod.is_ready()).or_else(|| mine().next())?;
     let status = pod.status.container_statuses.first()?;
     Some((pod.metadata.name.clone(), status.name.clone(), status.restart_count))

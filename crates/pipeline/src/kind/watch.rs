@@ -28,6 +28,13 @@ pub(super) struct View {
     pub(super) nodes: BTreeMap<String, Node>,
 }
 
+impl View {
+    /// The pods of a workload that are to stay.
+    pub(super) fn pods_of(&self, workload: &str) -> impl Iterator<Item = &Pod> {
+        self.pods.values().filter(move |pod| pod.workload() == workload && !pod.is_leaving())
+    }
+}
+
 /// Watches a namespace until it is dropped.
 pub(super) struct Watch {
     shared: Arc<Shared>,
