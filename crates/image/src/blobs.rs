@@ -154,6 +154,15 @@ impl BlobStore {
         File::open(&path).with_context(|| format!("the blob {digest} is not in `{}`", self.0.display()))
     }
 
+    /// What is there instead of a blob: other content, or nothing and why. None if it is what its name says, and if that cannot be
+    /// told: who may not read a blob, or cannot, has seen no damage.
+    pub(crate) fn instead(&self, digest: &Digest) -> Option<Result<Digest, String>> {
+        match File::open(self.path(digest)).and_then(Digest::of_reader) {
+            Ok(found) => (found != *digest).then_some(Ok(found)),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then(|| Err(error.to_string())),
+        }
+    }
+
     /// Copies a blob and checks it on the way. What was written before an error is not the blob.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use crate::layer::Tree;
 use crate::oci::{self, Config, Content, Empty, Execution, History, Manifest, RootFs};
 use crate::recipe::AssetContent;
 use crate::tag::broken_component;
-use crate::{BlobStore, BuiltImage, Digest, ImageTag, Recipe, Source};
+use crate::{BlobStore, BuiltImage, Digest, Handover, ImageTag, NotAsBuilt, Recipe, Source};
 
 /// The time of everything in an image (SOURCE_DATE_EPOCH 0, <https://reproducible-builds.org/specs/source-date-epoch/>).
 const CREATED: &str = "1970-01-01T00:00:00Z";
@@ -43,8 +43,8 @@ const OWN_VARIABLES: [&str; 4] = ["PATH", "SERVICE_NAME", "SOURCE_FINGERPRINT", 
 /// `consumer`, `source-fingerprint`, `dirty` (whether the checkout differed from the revision).
 ///
 /// # Errors
-/// If the recipe is not valid, the program is not a static ELF executable or is not the one that the builder left, or if a
-/// file cannot be read or a blob not be written.
+/// A [`NotAsBuilt`] if the program is not the one that the builder left; if the recipe is not valid, the program is not a static
+/// ELF executable, a file cannot be read or a blob not be written.
 pub fn build(tag: ImageTag, recipe: &Recipe<'_>, blobs: &BlobStore) -> anyhow::Result<BuiltImage> {
     Assembly { recipe, blobs }.build(tag).with_context(|| format!("build the image of `{}`", recipe.service))
 }
@@ -167,27 +167,33 @@ impl Assembly<'_> {
         Ok(Some((self.layer(tree)?, "files")))
     }
 
-    /// The program, with the section that says what it was built from. It is hashed while it is packed: the file may have been
-    /// replaced since it was built.
+    /// The program, with the section that says what it was built from.
     fn executable(&self, path: String) -> anyhow::Result<(Descriptor, Executable, &'static str)> {
+        let program = self.recipe.program;
+        let replaced = |found: Digest| NotAsBuilt {
+            handover: Handover::Packing,
+            cause: format!("`{}` was replaced after it was built", program.path.display()),
+            expected: program.digest.to_string(),
+            found: Ok(found.to_string()),
+            remedy: "run again, and look for what writes there",
+        };
+        match self.pack(path) {
+            Ok((packed, found)) if found == program.digest => Ok(packed),
+            Ok((_, found)) => Err(replaced(found).into()),
+            // What is wrong with another file is not what is wrong with the program.
+            Err(error) => match Digest::of_file(&program.path) {
+                Ok(found) if found != program.digest => Err(replaced(found).into()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Packs the program, and hashes it meanwhile: the file may have been replaced since it was built.
+    fn pack(&self, path: String) -> anyhow::Result<((Descriptor, Executable, &'static str), Digest)> {
         let program = self.recipe.program;
         let what = || format!("pack `{}`", program.path.display());
         let (file, size) = open(&program.path)?;
-        let replaced = |found| {
-            anyhow!(
-                "`{}` was replaced after it was built (built {}, found {found}): run again, and look for what writes there",
-                program.path.display(),
-                program.digest
-            )
-        };
-        let (added, architecture) = match self.marked(&file, size) {
-            Ok(marked) => marked,
-            // What is wrong with another file is not what is wrong with the program.
-            Err(error) => {
-                let found = Digest::of_file(&program.path)?;
-                return Err(if found == program.digest { error.context(what()) } else { replaced(found) });
-            }
-        };
+        let (added, architecture) = self.marked(&file, size).with_context(what)?;
         let mut original = Tee::new(&file);
         let mut header = added.header;
         original.read_exact(&mut header).with_context(what)?;
@@ -198,12 +204,9 @@ impl Assembly<'_> {
         let layer = self.layer(tree)?;
         let (digest, _) = packed.finish();
         let (found, _) = original.finish();
-        if found != program.digest {
-            return Err(replaced(found));
-        }
         let offset = self.offset(layer.blob(), &path)?;
         let executable = Executable::Packed { path, digest, layer: layer.digest, offset, size: total };
-        Ok((layer, executable, architecture))
+        Ok(((layer, executable, architecture), found))
     }
 
     /// What adds the section to the program, and the processor that it is for.

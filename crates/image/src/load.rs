@@ -3,11 +3,10 @@
 //! A [`LoadedImage`] exists only after the place has said, from what it holds itself, that it holds what was built. Nothing
 //! else makes one.
 
-use std::fmt;
-
 use anyhow::Context;
 
-use crate::{BuiltImage, Digest};
+use crate::not_as_built::LOOK;
+use crate::{BuiltImage, Digest, Handover, NotAsBuilt};
 
 /// A place that holds images: a directory, a node of a cluster, a registry.
 pub trait Holder {
@@ -81,54 +80,50 @@ impl LoadedImage {
     }
 }
 
-/// What a place holds after a load is not what was built.
-#[derive(Debug)]
-pub struct NotHeld {
-    /// The reference that was loaded.
-    pub reference: String,
-    /// What holds it, as it describes itself.
-    pub holder: String,
-    /// What it should hold.
-    pub expected: Digest,
-    /// What it holds under the reference, if it could be read.
-    pub found: Result<Digest, String>,
-    /// What is wrong.
-    pub cause: String,
-}
-
-impl fmt::Display for NotHeld {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NotHeld { reference, holder, expected, found, cause } = self;
-        write!(f, "`{reference}` was loaded, but {holder} does not hold what was built: {cause} (expected {expected}")?;
-        if let Ok(found) = found {
-            write!(f, ", found {found}")?;
-        }
-        f.write_str("); look for another program that writes there, and run again")
-    }
-}
-
-impl std::error::Error for NotHeld {}
-
 /// Loads an image and reads back what the holder then has.
 ///
 /// # Errors
-/// If the holder cannot take it; a [`NotHeld`] if it holds something else afterwards.
+/// If the holder cannot take it; a [`NotAsBuilt`] if a blob of the image was damaged before, or if the holder has something else
+/// afterwards.
 pub fn load(image: BuiltImage, holder: &dyn Holder) -> anyhow::Result<LoadedImage> {
     let place = holder.describe();
-    let transfer = holder.receive(&image).with_context(|| format!("load `{}` into {place}", image.reference()))?;
-    let held = read_back(&image, holder).map_err(|not_held| *not_held)?;
+    let transfer = holder
+        .receive(&image)
+        .map_err(|error| damaged(&image).map_or(error, anyhow::Error::new))
+        .with_context(|| format!("load `{}` into {place}", image.reference()))?;
+    let held = read_back(&image, holder)?;
     Ok(LoadedImage { image, holder: place, transfer, held })
+}
+
+/// The first blob that is not as it was built. Asked only when a load has failed, and then for every kind of holder: what failed
+/// may be at the other end of a pipe, where nothing is known of blobs.
+fn damaged(image: &BuiltImage) -> Option<NotAsBuilt> {
+    let blobs = image.blobs();
+    image.all_blobs().into_iter().find_map(|blob| {
+        let found = blobs.instead(&blob.digest)?;
+        let what = if found.is_ok() { "is damaged" } else { "is gone" };
+        Some(NotAsBuilt {
+            handover: Handover::Loading,
+            cause: format!("the blob {} in `{}` {what}", blob.digest, blobs.dir().display()),
+            expected: blob.digest.to_string(),
+            found: found.map(|found| found.to_string()),
+            remedy: LOOK,
+        })
+    })
 }
 
 /// What the place holds, which is what was built.
 ///
 /// # Errors
-/// If it is not.
-pub(crate) fn read_back(image: &BuiltImage, holder: &dyn Holder) -> Result<Held, Box<NotHeld>> {
+/// A [`NotAsBuilt`] if it is not.
+pub(crate) fn read_back(image: &BuiltImage, holder: &dyn Holder) -> anyhow::Result<Held> {
     let (config, manifest) = (image.config_digest(), image.manifest_digest());
-    let not_held = |expected, found, cause| {
-        let (reference, holder) = (image.reference().to_owned(), holder.describe());
-        Box::new(NotHeld { reference, holder, expected, found, cause })
+    let not_held = |expected: Digest, found: Result<Digest, String>, cause| {
+        let (expected, found) = (expected.to_string(), found.map(|found| found.to_string()));
+        let not_held = NotAsBuilt { handover: Handover::Loading, cause, expected, found, remedy: LOOK };
+        let (reference, holder) = (image.reference(), holder.describe());
+        let what = format!("`{reference}` was loaded, but {holder} does not hold what was built");
+        anyhow::Error::new(not_held).context(what)
     };
     let unreadable = |why: String| not_held(config, Err(why.clone()), why);
     let held = holder.held(image.reference()).map_err(|error| unreadable(format!("{error:#}")))?;

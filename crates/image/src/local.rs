@@ -57,13 +57,13 @@ impl LocalStore {
     /// this process is root, else they are this user's own.
     ///
     /// # Errors
-    /// A [`NotHeld`](crate::NotHeld) if the store does not hold the image any more, or a blob of it is damaged; if the directory
-    /// exists, or a layer holds what must not be unpacked.
+    /// A [`NotAsBuilt`](crate::NotAsBuilt) if the store does not hold the image any more, a blob of it is damaged, or something
+    /// is in the place of the directory; if a layer holds what must not be unpacked.
     pub fn unpack(&self, image: &LoadedImage, dest: &Path) -> anyhow::Result<Rootfs> {
         let reference = image.image().reference();
         let unpacked = self.unpack_to(image, dest);
         unpacked.map_err(|error| match read_back(image.image(), self) {
-            Err(not_held) => anyhow::Error::from(*not_held),
+            Err(not_held) => not_held,
             Ok(_) => error.context(format!("unpack `{reference}` into `{}`", dest.display())),
         })
     }

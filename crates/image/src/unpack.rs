@@ -14,13 +14,17 @@ use anyhow::{Context, bail, ensure};
 use tar::EntryType;
 
 use crate::blobs::Tee;
+use crate::not_as_built::LOOK;
 use crate::oci::{self, Content};
-use crate::{BlobStore, Digest};
+use crate::{BlobStore, Digest, Handover, NotAsBuilt};
+
+/// How many names are told of what lies where nothing should be.
+const MOST_NAMES: usize = 8;
 
 /// Unpacks the layers, lowest first, into a directory that is made for them.
 ///
 /// # Errors
-/// If the directory exists, a layer is damaged or compressed, or an entry must not be unpacked.
+/// A [`NotAsBuilt`] if the directory exists; if a layer is damaged or compressed, or an entry must not be unpacked.
 pub(crate) fn unpack_layers(
     blobs: &BlobStore,
     layers: &[Content],
@@ -34,8 +38,10 @@ pub(crate) fn unpack_layers(
         layers.len()
     );
     // Open to everybody: the workload runs as another user. The directory above is the run's and private.
-    let made = DirBuilder::new().mode(0o755).create(dest);
-    made.with_context(|| format!("make the directory `{}`, which must be new", dest.display()))?;
+    match DirBuilder::new().mode(0o755).create(dest) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(planted(dest).into()),
+        made => made.with_context(|| format!("make the directory `{}`", dest.display()))?,
+    }
     fs::set_permissions(dest, Permissions::from_mode(0o755))?;
     // Who made the directory owns it: no need to ask the system for the effective user.
     let root = Root { path: dest, keep_owners: fs::metadata(dest)?.uid() == 0 };
@@ -49,6 +55,30 @@ pub(crate) fn unpack_layers(
         root.apply(blobs.reader(&digest)?, diff_id).with_context(|| format!("unpack the layer {digest}"))?;
     }
     Ok(())
+}
+
+/// Something lies where an image is about to be unpacked: what starts there would not be started from the image alone.
+fn planted(dest: &Path) -> NotAsBuilt {
+    let names = fs::read_dir(dest).map(|entries| {
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> = names.take(MOST_NAMES).map(|name| format!("`{name}`")).collect();
+        names.sort();
+        if names.is_empty() {
+            "an empty directory".to_owned()
+        } else {
+            format!("a directory with {}", names.join(", "))
+        }
+    });
+    NotAsBuilt {
+        handover: Handover::Unpacking,
+        cause: format!("the directory `{}` must be new, and something is there already", dest.display()),
+        expected: "nothing".to_owned(),
+        found: names.or_else(|error| match error.kind() {
+            io::ErrorKind::NotADirectory => Ok("a file".to_owned()),
+            _ => Err(error.to_string()),
+        }),
+        remedy: LOOK,
+    }
 }
 
 struct Root<'a> {

@@ -17,7 +17,7 @@ use crate::failure::is_cancelled;
 use crate::ledger::RUN_MARK;
 use crate::plan::names;
 use crate::platform::{Deployable, Place, Seen, Site, deploy};
-use crate::proof::{not_held, prove};
+use crate::proof::{not_as_built, prove};
 use crate::run::{Config, remove};
 use crate::shared::{Limit, Promise};
 use crate::step::{Step, Steps, panicked};
@@ -217,13 +217,14 @@ fn image(
         let started = step.recorder().utc();
         let built = match (workload.builder(), program) {
             (Builder::Containerfile(_) | Builder::Image { .. }, _) => {
-                containerfile::run(step, shared, site, workload, tag)?
+                containerfile::run(step, shared, site, workload, tag)
             }
             (Builder::Cargo { .. }, program) => {
-                let program = program.context("its program was not built")?;
-                assemble(step, shared, workload, &program, tag)?
+                let program = program.context("its program was not built");
+                program.and_then(|program| assemble(step, shared, workload, &program, tag))
             }
         };
+        let built = built.map_err(|error| not_as_built(step, name, error))?;
         record_built(step, &built);
         crate::provenance::write(site, &built, &started, &step.recorder().utc())?;
         Ok(built)
@@ -232,7 +233,7 @@ fn image(
     let image = steps.step(Phase::Load, names::load(name), |step| {
         let _permit = step.permit(&shared.assembling)?;
         let holder = place.holder(workload);
-        let loaded = image::load(built, holder).map_err(|error| not_held(step, name, error))?;
+        let loaded = image::load(built, holder).map_err(|error| not_as_built(step, name, error))?;
         let (image, transfer) = (loaded.image(), loaded.transfer());
         step.event(Event::Loaded {
             service: step.service().to_owned(),

@@ -6,7 +6,7 @@
 use std::thread;
 
 use anyhow::Context;
-use image::{NotHeld, Source};
+use image::{Handover, NotAsBuilt, Source};
 
 use crate::Failure;
 use crate::event::{Event, Link, LinkVerdict, Moment};
@@ -131,19 +131,23 @@ fn record(step: &Step, workload: &str, link: Link, moment: Moment, seen: Seen) {
     });
 }
 
-/// A place that was found to hold something else, after a load or at the start, has broken its link already; any other error
-/// stays what it is.
-pub(crate) fn not_held(step: &Step, workload: &str, error: anyhow::Error) -> anyhow::Error {
-    let Some(NotHeld { expected, found, cause, .. }) = error.downcast_ref() else { return error };
+/// What was packed, loaded or unpacked and is not what was built has broken its link already; any other error stays what it is.
+pub(crate) fn not_as_built(step: &Step, workload: &str, error: anyhow::Error) -> anyhow::Error {
+    let Some(NotAsBuilt { handover, cause, expected, found, remedy }) = error.downcast_ref() else { return error };
     if step.cancel().is_cancelled() {
         return error;
     }
+    let link = match handover {
+        Handover::Packing => Link::ImageToExecutable,
+        Handover::Loading => Link::ImageToPlace,
+        Handover::Unpacking => Link::PlaceToContainer,
+    };
     let seen = match found {
         Ok(found) => Seen::differs(expected, found),
         Err(why) => Seen::broken(expected, why),
     };
-    let failure = failure(Link::ImageToPlace, workload, &seen, Some(Failure::new(cause.clone())));
-    record(step, workload, Link::ImageToPlace, Moment::BeforeTests, seen);
+    let failure = failure(link, workload, &seen, Some(Failure::new(cause.clone()).hint(*remedy)));
+    record(step, workload, link, Moment::BeforeTests, seen);
     failure.into()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 
-use image::{AssetContent, AssetFile, BlobStore, BuiltImage, Digest, Recipe, build};
+use image::{AssetContent, AssetFile, BlobStore, BuiltImage, Digest, Handover, NotAsBuilt, Recipe, build};
 use serde_json::{Value, json};
 
 use crate::kit::{self, TempDir};
@@ -150,10 +150,16 @@ fn a_program_that_was_replaced_after_it_was_built_is_refused() {
     let dynamic = fs::read(kit::compile(dir.path(), "target-feature=-crt-static")).unwrap();
     for replacement in [other.as_slice(), &dynamic, b"#!/bin/sh\n"] {
         fs::write(&program.path, replacement).unwrap();
-        let error = format!("{:#}", build(kit::tag(), &Recipe::new(&program), &blobs).unwrap_err());
-        let (built, found) = (program.digest, Digest::of(replacement));
-        assert!(error.contains(&format!("was replaced after it was built (built {built}, found {found})")), "{error}");
+        let error = build(kit::tag(), &Recipe::new(&program), &blobs).unwrap_err();
+        let broken = error.downcast_ref::<NotAsBuilt>().unwrap();
+        let values = (program.digest.to_string(), Ok(Digest::of(replacement).to_string()));
+        assert_eq!((broken.handover, (broken.expected.clone(), broken.found.clone())), (Handover::Packing, values));
+        assert!(format!("{error:#}").contains("was replaced after it was built (expected sha256:"), "{error:#}");
     }
+    // What cannot be read is not what was replaced.
+    fs::remove_file(&program.path).unwrap();
+    let error = build(kit::tag(), &Recipe::new(&program), &blobs).unwrap_err();
+    assert!(!error.is::<NotAsBuilt>() && format!("{error:#}").contains("No such file"), "{error:#}");
 }
 
 #[test]
@@ -177,8 +183,8 @@ fn only_static_elf_programs_are_packed() {
         (kit::tiny()[..2000].to_vec(), "the file is damaged"),
     ] {
         let program = kit::program(&dir.join("program"), &bytes);
-        let error = format!("{:#}", build(kit::tag(), &Recipe::new(&program), &blobs).unwrap_err());
-        assert!(error.contains(reason), "{error}");
+        let error = build(kit::tag(), &Recipe::new(&program), &blobs).unwrap_err();
+        assert!(!error.is::<NotAsBuilt>() && format!("{error:#}").contains(reason), "{error:#}");
     }
 }
 

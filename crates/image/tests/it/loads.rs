@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Mutex;
 
 use image::{
-    AssetContent, AssetFile, BlobStore, BuiltImage, Digest, Held, Holder, LocalStore, Recipe, Transfer, build, load,
+    AssetContent, AssetFile, BlobStore, BuiltImage, Digest, Handover, Held, Holder, LocalStore, NotAsBuilt, Recipe,
+    Transfer, build, load,
 };
 use supervise::Cmd;
 
@@ -44,8 +45,32 @@ fn a_loaded_image_is_unpacked_and_runs() {
     let owner = |path: &str| fs::metadata(rootfs.root.join(path)).unwrap().uid();
     let me = fs::metadata(dir.path()).unwrap().uid();
     assert_eq!(owner("data"), if me == 0 { 65532 } else { me });
-    let again = format!("{:#}", store.unpack(&loaded, &dir.join("rootfs")).unwrap_err());
-    assert!(again.contains("must be new"), "{again}");
+}
+
+#[test]
+fn what_lies_where_an_image_is_unpacked_is_told() {
+    let dir = TempDir::new();
+    let store = LocalStore::create(&dir.join("store")).unwrap();
+    let loaded = load(kit::image(&dir), &store).unwrap();
+    let root = dir.join("rootfs");
+    let found = |what: &str| {
+        let error = store.unpack(&loaded, &root).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains(&root.display().to_string()) && text.contains("must be new"), "{text}");
+        let broken = error.downcast_ref::<NotAsBuilt>().unwrap();
+        let values = (broken.handover, broken.expected.as_str(), broken.found.as_deref());
+        assert_eq!(values, (Handover::Unpacking, "nothing", Ok(what)));
+    };
+    fs::write(&root, "").unwrap();
+    found("a file");
+    fs::remove_file(&root).unwrap();
+    fs::create_dir(&root).unwrap();
+    found("an empty directory");
+    fs::create_dir_all(root.join("usr/bin")).unwrap();
+    fs::write(root.join("a"), "").unwrap();
+    found("a directory with `a`, `usr`");
+    let nowhere = store.unpack(&loaded, &dir.join("gone/rootfs")).unwrap_err();
+    assert!(!nowhere.is::<NotAsBuilt>(), "no directory above is a fault of another kind: {nowhere:#}");
 }
 
 #[test]
@@ -108,10 +133,44 @@ fn a_damaged_or_missing_blob_is_never_loaded() {
         damage(image.blobs(), &layer);
         assert!(image.write_archive(std::io::sink()).is_err());
         let reference = image.reference().to_owned();
-        let error = format!("{:#}", load(image, &store).unwrap_err());
-        assert!(error.contains(&layer.to_string()) && error.contains(&reference), "{error}");
+        let there = Digest::of_file(&image.blobs().path(&layer)).map(|digest| digest.to_string());
+        let error = load(image, &store).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains(&layer.to_string()) && text.contains(&reference), "{text}");
         assert!(store.held(&reference).is_err(), "it must not be listed");
+        let broken = error.downcast_ref::<NotAsBuilt>().unwrap();
+        assert_eq!((broken.handover, &broken.expected), (Handover::Loading, &layer.to_string()));
+        assert_eq!(broken.found.as_ref().ok(), there.as_ref().ok(), "{text}");
     }
+}
+
+/// A place that takes nothing.
+struct Full;
+
+impl Holder for Full {
+    fn describe(&self) -> String {
+        "node `full`".to_owned()
+    }
+
+    fn receive(&self, _: &BuiltImage) -> anyhow::Result<Transfer> {
+        anyhow::bail!("no space left on device")
+    }
+
+    fn held(&self, _: &str) -> anyhow::Result<Held> {
+        anyhow::bail!("nothing was loaded")
+    }
+}
+
+#[test]
+fn a_load_that_fails_is_blamed_on_the_image_only_if_it_is_damaged() {
+    let dir = TempDir::new();
+    let error = load(kit::image(&dir), &Full).unwrap_err();
+    assert!(!error.is::<NotAsBuilt>() && format!("{error:#}").ends_with("no space left on device"), "{error:#}");
+    let image = kit::image(&dir);
+    let config = image.config_digest();
+    flip(image.blobs(), &config);
+    let error = load(image, &Full).unwrap_err();
+    assert!(error.downcast_ref::<NotAsBuilt>().is_some_and(|b| b.expected == config.to_string()), "{error:#}");
 }
 
 #[test]
@@ -126,8 +185,9 @@ fn what_is_damaged_after_loading_is_seen() {
         damage(&blobs, &layer);
         let why = store.held(loaded.image().reference()).unwrap().complete.unwrap_err();
         assert!(why.contains(&layer.to_string()), "{why}");
-        let error = format!("{:#}", store.unpack(&loaded, &dir.join(&number.to_string())).unwrap_err());
-        assert!(error.contains(&layer.to_string()), "{error}");
+        let error = store.unpack(&loaded, &dir.join(&number.to_string())).unwrap_err();
+        assert!(format!("{error:#}").contains(&layer.to_string()), "{error:#}");
+        assert_eq!(error.downcast_ref::<NotAsBuilt>().unwrap().handover, Handover::Loading);
     }
     let loaded = load(kit::image(&dir), &store).unwrap();
     flip(&blobs, &loaded.image().config_digest());
@@ -184,14 +244,14 @@ fn a_place_that_holds_something_else_is_found_out() {
         (Held { config_digest: other, ..honest.clone() }, [config, other]),
         (Held { manifest_digest: Some(other), ..honest.clone() }, [manifest.unwrap(), other]),
     ] {
-        let error = load(kit::image(&dir), &Claims(held)).unwrap_err().to_string();
+        let error = format!("{:#}", load(kit::image(&dir), &Claims(held)).unwrap_err());
         assert!(
             both.iter().all(|digest| error.contains(&digest.to_string())) && error.contains("node `liar`"),
             "{error}"
         );
     }
     let incomplete = Held { complete: Err("a layer is gone".to_owned()), ..honest };
-    let error = load(kit::image(&dir), &Claims(incomplete)).unwrap_err().to_string();
+    let error = format!("{:#}", load(kit::image(&dir), &Claims(incomplete)).unwrap_err());
     assert!(error.contains("a layer is gone"), "{error}");
 }
 

@@ -7,7 +7,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use image::{AssetContent, AssetFile, BlobStore, BuiltImage, Holder, NodeAccess, NodeStore, Recipe, build, load};
+use image::{
+    AssetContent, AssetFile, BlobStore, BuiltImage, Digest, Holder, NodeAccess, NodeStore, NotAsBuilt, Recipe, build,
+    load,
+};
 use supervise::{Cancel, Cmd};
 
 use crate::kit::{self, TempDir};
@@ -174,6 +177,21 @@ fn a_node_that_stops_in_the_middle_is_the_cause() {
     fs::write(nodes.file("b", "stops-while-it-reads"), "").unwrap();
     let error = format!("{:#}", load(first, &nodes.store).unwrap_err());
     assert!(error.contains("node `b`") && error.contains("unexpected EOF"), "{error}");
-    let error = format!("{:#}", load(second, &nodes.store).unwrap_err());
-    assert!(error.ends_with("node `b`: it says `Error: container state improper` (exit status: 255)"), "{error}");
+    let error = load(second, &nodes.store).unwrap_err();
+    let text = format!("{error:#}");
+    assert!(text.ends_with("node `b`: it says `Error: container state improper` (exit status: 255)"), "{text}");
+    assert!(!error.is::<NotAsBuilt>(), "the image is what was built");
+}
+
+#[test]
+fn a_blob_that_is_damaged_before_it_is_sent_is_the_cause() {
+    let nodes = Nodes::new(&["a"]);
+    let [image, _] = images(&nodes.dir);
+    let layer = image.layers()[0].digest;
+    fs::write(image.blobs().path(&layer), "damaged").unwrap();
+    let error = load(image, &nodes.store).unwrap_err();
+    let broken = error.downcast_ref::<NotAsBuilt>().unwrap();
+    let values = (broken.expected.clone(), broken.found.clone());
+    assert_eq!(values, (layer.to_string(), Ok(Digest::of("damaged").to_string())));
+    assert!(broken.cause.contains("is damaged"), "{broken}");
 }

@@ -16,7 +16,7 @@ use super::ready;
 use crate::Failure;
 use crate::event::Event;
 use crate::platform::{Deployable, Instance, Place, Seen, Sight, Site};
-use crate::proof::not_held;
+use crate::proof::not_as_built;
 use crate::recorder::lock;
 use crate::rundir::RunDir;
 use crate::secrets::{Secrets, random};
@@ -84,7 +84,7 @@ impl LocalPlace {
         let workload = &deployable.workload;
         let name = workload.name();
         let unpacked = self.store.unpack(&deployable.image, &self.dir.join(name));
-        let rootfs = unpacked.map_err(|error| not_held(step, name, error))?;
+        let rootfs = unpacked.map_err(|error| not_as_built(step, name, error))?;
         let (program, arguments) =
             rootfs.entrypoint.split_first().with_context(|| format!("the image of `{name}` has no entrypoint"))?;
         let confined = confine(step, &rootfs.root, name);

@@ -78,6 +78,7 @@ fn a_run_tests_the_source_as_it_is() {
     assert_eq!(answer(&scene), ("one".to_owned(), first), "and back again");
 }
 
-fn target() -> String {
+/// Where cargo puts what is built for this processor.
+pub(crate) fn target() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }

@@ -19,6 +19,8 @@ use crate::kit::{PATIENCE, lock};
 pub(crate) enum When {
     /// Before its place is made.
     Prepare,
+    /// Its program was built, and is about to be packed. The ground is not known yet.
+    Packing,
     /// Its image was built.
     Built,
     /// Its image was loaded, and is about to be read back.
@@ -137,6 +139,9 @@ impl Stage {
     pub(crate) fn watch(&self) -> impl FnMut(&Record) + Send + 'static {
         let stage = self.clone();
         move |record| match &record.event {
+            Event::StepStarted { service: Some(service), name, .. } if name.starts_with("assemble ") => {
+                stage.packing(service);
+            }
             Event::Built { service, .. } => stage.now(When::Built, service),
             Event::Loaded { service, .. } => stage.now(When::Loaded, service),
             Event::Deployed { service, .. } => stage.now(When::Deployed, service),
@@ -152,6 +157,14 @@ impl Stage {
             let mut ground = self.ground(service);
             act(when, &mut ground);
             lock(&self.0.grounds).insert(service.to_owned(), ground);
+        }
+    }
+
+    /// The ground is left alone, since the place may be making it just now.
+    fn packing(&self, service: &str) {
+        let act = lock(&self.0.acts).get(service).cloned();
+        if let Some(act) = act {
+            act(When::Packing, &mut Ground::default());
         }
     }
 

@@ -14,6 +14,7 @@ use pipeline::Pipeline;
 use pipeline::event::{Event, Link, LinkVerdict, Moment, StepOutcome};
 use supervise::Cancel;
 
+use crate::freshness::target;
 use crate::kit::{Scene, app, start, workload};
 use crate::ran::Ran;
 use crate::stage::{Ground, Stage, When};
@@ -33,10 +34,8 @@ struct Kind {
 
 /// Where it is stopped.
 enum Stopped {
-    /// A step fails, with these words in its cause.
-    Step(&'static str, &'static str),
-    /// The read-back of this step finds that the place holds something else, with these words in its cause.
-    Load(&'static str, &'static str),
+    /// This step finds the link broken while it packs, loads or starts, with these words in its cause.
+    Step(Link, &'static str, &'static str),
     /// The proof before the tests finds this link broken.
     Proof(Link),
     /// The proof after the tests does.
@@ -62,7 +61,7 @@ fn edit(package: &'static str, workspace: &Path, act: impl Fn(&Path) + Send + Sy
 
 /// Between the build and the moment at which the image is read back.
 fn in_the_load() -> Vec<Kind> {
-    let load = |words| Stopped::Load("load app", words);
+    let load = |words| Stopped::Step(Link::ImageToPlace, "load app", words);
     vec![
         kind("swapped-in-load", When::Received, load("something else is there under the same name"), |ground| {
             tamper::swap(ground, "dev.e2e.dirty", "maybe");
@@ -82,7 +81,8 @@ fn in_the_load() -> Vec<Kind> {
 
 /// Between the load and the start.
 fn before_the_start() -> Vec<Kind> {
-    let start = |words| Stopped::Load("deploy and wait", words);
+    let start = |words| Stopped::Step(Link::ImageToPlace, "deploy and wait", words);
+    let planted = Stopped::Step(Link::PlaceToContainer, "deploy and wait", "must be new");
     vec![
         kind("swapped-before-start", When::Loaded, start("something else is there under the same name"), |ground| {
             tamper::swap(ground, "dev.e2e.dirty", "maybe");
@@ -94,7 +94,7 @@ fn before_the_start() -> Vec<Kind> {
             tamper::damage(&tamper::config(ground));
         }),
         // Somebody who unpacks his own files before we do.
-        kind("unpacked-before-start", When::Start, Stopped::Step("deploy and wait", "must be new"), |ground| {
+        kind("unpacked-before-start", When::Start, planted, |ground| {
             fs::create_dir_all(ground.executable().parent().unwrap()).unwrap();
             fs::write(ground.executable(), "#!/bin/sh\n").unwrap();
         }),
@@ -158,8 +158,9 @@ fn under_the_tests() -> Vec<Kind> {
 /// In the store of the builder, which all pipelines share by content: each kind has a program of its own.
 fn at_the_builder() -> Vec<Kind> {
     let section = || Stopped::Proof(Link::ImageToExecutable);
+    let load = Stopped::Step(Link::ImageToPlace, "load edited", "is damaged");
     let mut kinds = vec![
-        kind("damaged-before-load", When::Built, Stopped::Step("load edited", "is damaged"), |ground| {
+        kind("damaged-before-load", When::Built, load, |ground| {
             tamper::damage(&tamper::packed(&ground.built(), "edited"));
         }),
         kind("forged-section", When::Started, section(), tamper::forge_section),
@@ -171,6 +172,15 @@ fn at_the_builder() -> Vec<Kind> {
         kind.package = package;
     }
     kinds
+}
+
+/// An older build of a program comes back, after it was built anew and before it is packed.
+fn before_the_packing(scene: &Scene) -> Kind {
+    let (runs, built) = (scene.home.runs(), scene.home.build().join(target()).join("image/edited"));
+    let old = fs::read(built).unwrap();
+    let packing = Stopped::Step(Link::ImageToExecutable, "assemble edited", "was replaced after it was built");
+    let kind = kind("old-binary", When::Packing, packing, move |_| tamper::bring_back(&runs, "edited", &old));
+    Kind { package: "edited", ..kind }
 }
 
 /// The source is edited while its image is in use.
@@ -206,6 +216,8 @@ fn staleness_of_every_kind_is_stopped_at_its_link() {
     }));
     assert!(kinds.len() >= 25);
     judge_all(&scene, kinds);
+    // Since its source was edited under the last run, there is an older build of it.
+    judge_all(&scene, vec![before_the_packing(&scene)]);
 }
 
 /// Runs them all, and one to which nothing is done.
@@ -240,37 +252,29 @@ fn judge(ran: &Ran, name: &str, package: &str, stopped: &Stopped) -> Option<Stri
         return Some(format!("{name}: {verdict:?} {cause}"));
     }
     let why = ran.why(name);
-    let (step, link) = match stopped {
-        Stopped::Step(step, words) => {
+    let (step, link, moment) = match stopped {
+        Stopped::Step(link, step, words) => {
             if !cause.contains(words) {
                 return Some(format!("{name}: `{words}` is not in: {cause}"));
             }
-            (*step, None)
+            (*step, *link, Moment::BeforeTests)
         }
-        Stopped::Load(step, words) => {
-            if !cause.contains(words) {
-                return Some(format!("{name}: `{words}` is not in: {cause}"));
-            }
-            (*step, Some((Link::ImageToPlace, Moment::BeforeTests)))
-        }
-        Stopped::Proof(link) => ("prove what runs", Some((*link, Moment::BeforeTests))),
-        Stopped::After(link) => ("prove that it still runs", Some((*link, Moment::AfterTests))),
+        Stopped::Proof(link) => ("prove what runs", *link, Moment::BeforeTests),
+        Stopped::After(link) => ("prove that it still runs", *link, Moment::AfterTests),
     };
-    if ran.broken(name) != link {
-        return Some(format!("{name}: broken at {:?} and not at {link:?}: {cause}", ran.broken(name)));
+    if ran.broken(name) != Some((link, moment)) {
+        return Some(format!("{name}: broken at {:?} and not at {link:?} {moment:?}: {cause}", ran.broken(name)));
     }
-    if let Some((link, moment)) = link {
-        let told = format!("the proof is broken at {} of `{package}`", link.describe());
-        // Both values and the remedy; the last words of what has ended may follow.
-        let values = matches!(&why.evidence[..], [expected, found, ..]
-            if expected.starts_with("expected ") && found.starts_with("found "));
-        if !cause.starts_with(&told) || !values || why.hint.is_empty() {
-            return Some(format!("{name}: {why:?}"));
-        }
-        let tests = ran.tests(name).len();
-        if (moment == Moment::BeforeTests) != (tests == 0) {
-            return Some(format!("{name}: {tests} tests ran"));
-        }
+    let told = format!("the proof is broken at {} of `{package}`", link.describe());
+    // Both values and the remedy; the last words of what has ended may follow.
+    let values = matches!(&why.evidence[..], [expected, found, ..]
+        if expected.starts_with("expected ") && found.starts_with("found "));
+    if !cause.starts_with(&told) || !values || why.hint.is_empty() {
+        return Some(format!("{name}: {why:?}"));
+    }
+    let tests = ran.tests(name).len();
+    if (moment == Moment::BeforeTests) != (tests == 0) {
+        return Some(format!("{name}: {tests} tests ran"));
     }
     let failed =
         ran.steps().into_iter().find(|s| s.service.as_deref() == Some(name) && s.outcome == StepOutcome::Failed);

@@ -72,6 +72,8 @@ fn look(facts: &Facts<'_>, judge: &mut Judge, proof: &Proof<'_>, words: &str) {
         Some(deployed) => {
             judge.faults.push(format!("#{seq} lies before `{}` was deployed at #{deployed}", proof.workload))
         }
+        // Broken while it was packed, loaded or unpacked: that nothing was deployed then is as it should be.
+        None if proof.verdict == LinkVerdict::Broken => {}
         None => judge.faults.push(format!("`{}` was not deployed", proof.workload)),
     }
 }

@@ -318,6 +318,38 @@ fn a_run_that_stopped_early_does_not_pass() {
     assert!(!super::audit(&[], None).passed(), "an empty record shows nothing");
 }
 
+/// What was replaced before it was packed, a damaged blob, a file that was planted: the run stops before anything is deployed.
+#[test]
+fn a_link_that_breaks_before_the_start_is_shown_at_its_line() {
+    let (built, stale) = (digest("executable", "gateway").to_string(), Digest::of("stale").to_string());
+    for link in [Link::ImageToExecutable, Link::ImageToPlace, Link::PlaceToContainer] {
+        let mut script = Script::default();
+        script.start(&["gateway"]);
+        script.tags(0, "gateway");
+        script.begin(3, 900, Some("gateway"), Phase::Build, "assemble gateway");
+        let broken = Event::Proof {
+            service: "gateway".into(),
+            workload: "gateway".into(),
+            link,
+            moment: Moment::BeforeTests,
+            verdict: LinkVerdict::Broken,
+            expected: built.clone(),
+            found: stale.clone(),
+        };
+        script.push(4, broken);
+        script.end(4, 900, StepOutcome::Failed, Some("the proof is broken"), 0);
+        script.push(5, Event::RunEnded { verdict: Verdict::Error, exit_code: 3, clean: true, peak_memory: None });
+        let audit = of(&script);
+        let title = format!("proof of gateway: {}", link.describe());
+        let line = audit.services[0].lines.iter().find(|line| line.title == title).unwrap();
+        let seq = line.events[0];
+        // That, and nothing that only follows from it.
+        let told = format!("#{seq} broken before the tests: expected {built}, found {stale}");
+        assert_eq!((line.verdict, &line.evidence[..]), (Finding::Failed, &[told][..]));
+        assert_eq!(checks(&audit, "gateway", Finding::Unchecked), [""; 0]);
+    }
+}
+
 #[test]
 fn the_forms_carry_the_same_lines() {
     let mut script = Script::passing(&["gateway"]);
