@@ -14,10 +14,12 @@ mod objects;
 mod place;
 mod preflight;
 mod ready;
+mod relay;
 mod render;
 mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -246,18 +248,19 @@ impl Platform for Kind {
         let watch = Watch::start(&tools, &namespace, logs.clone())?;
         let nodes = cluster.nodes.iter().map(|node| node.access(&tools)).collect();
         let store = NodeStore::new(nodes, step.cancel().clone());
-        // While the images are still being built. A node that does not answer says so again when an image comes.
-        drop(store.ask());
         let workloads = site.pipeline.workloads().iter().map(|workload| workload.name().to_owned());
         let reach = match &self.options.clusters {
             // The ports of a cluster are mapped when it is made: there are none for us in one that exists.
-            Clusters::Reuse(_) => match cluster.nodes.iter().find_map(node::Node::reachable) {
-                Some(address) => Reach::Node(address.to_string()),
-                None => Reach::Forwards(Mutex::default()),
+            Clusters::Reuse(_) => match cluster.nodes.iter().find_map(node::Node::network) {
+                Some(network) => Reach::Relays(network, Mutex::default()),
+                None => match cluster.nodes.iter().find_map(node::Node::reachable) {
+                    Some(address) => Reach::Node(address.to_string()),
+                    None => Reach::Forwards(Mutex::default()),
+                },
             },
             _ => Reach::NodePorts(workloads.zip(render::node_ports(&site.pipeline, first_port)).collect()),
         };
-        Ok(Arc::new(KindPlace {
+        let place = KindPlace {
             service: service.to_owned(),
             run: site.run_id.to_string(),
             namespace,
@@ -272,6 +275,13 @@ impl Platform for Kind {
             watch,
             started: Mutex::default(),
             _room: room,
-        }))
+        };
+        // Both while the images are still being built.
+        thread::scope(|scope| {
+            // A node that does not answer says so again when an image comes.
+            scope.spawn(|| drop(place.store.ask()));
+            place.reserve(step, site.pipeline.workloads())
+        })?;
+        Ok(Arc::new(place))
     }
 }

@@ -46,12 +46,20 @@ pub fn prove(place: &dyn Place, step: &Step, deployed: Deployed, now: Fingerprin
         let fingerprint = image.source().fingerprint;
         let source = now(&deployable.workload, image.source())
             .unwrap_or_else(|error| Seen::broken(fingerprint, format!("{error:#}")));
+        // What runs is asked while it is read back what the place holds: each waits for other programs.
+        let (held, running) = thread::scope(|scope| {
+            let held = scope.spawn(|| held(place, deployable));
+            let running = running(place, deployable, instance);
+            (held.join().map_err(panicked), running)
+        });
+        let held =
+            held.unwrap_or_else(|error| Seen::broken(deployable.image.image().config_digest(), format!("{error:#}")));
         let mut links = vec![
             (Link::SourceToImage, source),
             (Link::ImageToExecutable, section(deployable)),
-            (Link::ImageToPlace, held(place, deployable)),
+            (Link::ImageToPlace, held),
         ];
-        links.extend(running(place, deployable, instance));
+        links.extend(running);
         links
     })?;
     Ok(Proved(deployed))

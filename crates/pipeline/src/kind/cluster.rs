@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,7 @@ use super::node::Node;
 use super::objects::List;
 use crate::Failure;
 use crate::rundir::write_atomically;
+use crate::step::panicked;
 
 /// How long the node may take to become ready once Kubernetes runs on it.
 const NODE_READY_LIMIT: &str = "120s";
@@ -215,12 +217,11 @@ fn parse_inspected(name: &str, json: &[u8]) -> anyhow::Result<Cluster> {
 /// # Errors
 /// If there is no such cluster, it does not run, or its kubeconfig leads anywhere but to its own node.
 pub(super) fn adopt(tools: &Tools, name: &str) -> anyhow::Result<Cluster> {
-    let output = tools
-        .kind()
-        .args(["get", "kubeconfig", "--name", name])
-        .capture_stdout()
-        .deadline(ASK_LIMIT)
-        .run(tools.cancel());
+    let get = tools.kind().args(["get", "kubeconfig", "--name", name]).capture_stdout().deadline(ASK_LIMIT);
+    let (output, cluster) = thread::scope(|scope| {
+        let cluster = scope.spawn(|| inspect(tools, name));
+        (get.run(tools.cancel()), cluster.join().map_err(panicked))
+    });
     let output = output.map_err(|error| {
         let said =
             error.tail.iter().find_map(|line| line.strip_prefix("ERROR: ")).unwrap_or("it does not say why").to_owned();
@@ -228,7 +229,7 @@ pub(super) fn adopt(tools: &Tools, name: &str) -> anyhow::Result<Cluster> {
             .context(format!("the cluster `{name}` cannot be used: {said}; `kind get clusters` lists those that exist"))
     })?;
     write_atomically(&tools.kubeconfig, 0o600, &output.stdout)?;
-    let cluster = inspect(tools, name)?;
+    let cluster = cluster??;
     let kubeconfig = String::from_utf8_lossy(&output.stdout).into_owned();
     check_server(&kubeconfig, &cluster)?;
     Ok(cluster)
@@ -250,9 +251,10 @@ fn check_server(kubeconfig: &str, cluster: &Cluster) -> anyhow::Result<()> {
 
 /// Deletes a namespace of a cluster with everything in it; it is no error if there is none.
 ///
-/// What runs in it is deleted first: a cluster leaves that alone for the first five seconds of a namespace's end
-/// (`namespaceDeletionGracePeriod` of the controller manager). Nobody waits for either: the end of a pod and that of a
-/// namespace cannot be taken back, and a pod is given two seconds for its own.
+/// What runs in it, and the ways to it, are deleted by themselves: a cluster leaves them alone for the first five seconds of a
+/// namespace's end (`namespaceDeletionGracePeriod` of the controller manager), and would then close the ways of this run just
+/// when it is to open those of the next. Nobody waits for any end: that of a pod and that of a namespace cannot be taken back,
+/// and a pod is given two seconds for its own.
 ///
 /// # Errors
 /// If the cluster does not take the order.
@@ -266,8 +268,11 @@ pub(crate) fn delete_namespace(name: &str, kubeconfig: &Path) -> anyhow::Result<
             anyhow::Error::new(error).context(said)
         })
     };
-    delete(&["deployments", "--all", "--namespace", name])?;
-    delete(&["namespace", name, "--wait=false"])
+    thread::scope(|scope| {
+        let workloads = scope.spawn(|| delete(&["deployments,services", "--all", "--namespace", name]));
+        let namespace = delete(&["namespace", name, "--wait=false"]);
+        workloads.join().map_err(panicked)?.and(namespace)
+    })
 }
 
 /// Deletes a cluster with everything of it; it is no error if there is none.

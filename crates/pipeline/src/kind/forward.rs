@@ -18,7 +18,7 @@ const START_LIMIT: Duration = Duration::from_secs(15);
 /// The pause before it is started again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A forward to one port of a pod; ended by [`Forward::stop`], or when it is dropped.
+/// A forward to one port of a pod; ended when it is dropped.
 pub(super) struct Forward {
     port: u16,
     over: Cancel,
@@ -54,20 +54,15 @@ impl Forward {
     pub(super) fn port(&self) -> u16 {
         self.port
     }
+}
 
-    /// Ends it.
-    pub(super) fn stop(&mut self) {
+impl Drop for Forward {
+    fn drop(&mut self) {
         self.over.cancel();
         if let Some(thread) = self.thread.take() {
             // A panic there has been shown, and there is nothing left to end.
             drop(thread.join());
         }
-    }
-}
-
-impl Drop for Forward {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -1,11 +1,11 @@
 //! A node of a cluster: a container of the engine.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use image::NodeAccess;
-use supervise::Cmd;
+use supervise::{Cmd, Network};
 
 use super::engine::{ASK_LIMIT, Tools};
 
@@ -52,6 +52,16 @@ impl Node {
     pub(super) fn reachable(&self) -> Option<IpAddr> {
         let address = self.address?;
         TcpStream::connect_timeout(&SocketAddr::new(address, 6443), Duration::from_millis(500)).ok().map(|_| address)
+    }
+
+    /// Its network, if this machine may enter it. That it is the node's is seen by the node's address, which is nowhere else:
+    /// where the engine's containers run on another machine, their process numbers mean something else here.
+    pub(super) fn network(&self) -> Option<Network> {
+        let (process, address) = (self.process.as_ref()?, self.address?);
+        let network = Network::of(process.pid).ok()?;
+        let own =
+            network.spawn("network", move |entered| entered.and_then(|()| TcpListener::bind((address, 0)))).ok()?;
+        own.join().ok()?.ok().map(|_| network)
     }
 
     /// How it is reached.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use image::{Holder, LoadedImage, NodeStore};
-use supervise::CmdErrorKind;
+use supervise::{CmdErrorKind, Network};
 
 use super::cluster::Cluster;
 use super::diagnose::{self, Dead};
@@ -15,7 +15,8 @@ use super::engine::Tools;
 use super::evidence;
 use super::forward::Forward;
 use super::objects::{List, Pod, Service};
-use super::render::{Deployment, OUTSIDE, Outside, RUN, Target, WORKLOAD, objects};
+use super::relay::Relay;
+use super::render::{Deployment, Loaded, Outside, RUN, Target, WORKLOAD, objects};
 use super::watch::{View, Watch};
 use super::{look, ready};
 use crate::Failure;
@@ -51,7 +52,9 @@ pub(super) struct KindPlace {
 pub(super) enum Reach {
     /// Node ports of each workload's ports, which the engine has given ports of this machine.
     NodePorts(BTreeMap<String, Vec<u16>>),
-    /// The address of a node, and ports of it that the cluster chooses.
+    /// Relays through the network of a node.
+    Relays(Network, Mutex<Vec<Relay>>),
+    /// The address of a node, and ports of it that the cluster chooses: where its network cannot be entered.
     Node(String),
     /// Forwards, opened when a pod runs: where the nodes cannot be reached, as on Mac or under a rootless engine.
     Forwards(Mutex<Vec<Forward>>),
@@ -62,8 +65,14 @@ impl KindPlace {
         match &self.reach {
             Reach::NodePorts(ports) => Outside::NodePorts(ports.get(workload).cloned().unwrap_or_default()),
             Reach::Node(_) => Outside::AnyNodePorts,
-            Reach::Forwards(_) => Outside::Closed,
+            Reach::Relays(..) | Reach::Forwards(_) => Outside::Closed,
         }
+    }
+
+    /// Makes the namespace and the services, while the images are still being built.
+    pub(super) fn reserve(&self, step: &Step, workloads: &[Workload]) -> anyhow::Result<()> {
+        let reserved = |workload| Deployment { workload, outside: self.outside(workload.name()), loaded: None };
+        self.apply(step, workloads.iter().map(reserved).collect())
     }
 
     fn apply(&self, step: &Step, deployments: Vec<Deployment>) -> anyhow::Result<()> {
@@ -74,6 +83,8 @@ impl KindPlace {
         let command = self.tools.within(step).kubectl().args([
             "apply",
             "--server-side",
+            // What is sent has one form, which a test has checked by the API server; it takes kubectl a third of its time.
+            "--validate=false",
             "--field-manager",
             "e2e",
             "--filename",
@@ -100,7 +111,6 @@ impl KindPlace {
             _ => List::default(),
         };
         for (Deployable { workload, .. }, instance) in workloads.iter().zip(instances) {
-            let outside = format!("{}{OUTSIDE}", workload.name());
             for (index, port) in workload.ports().iter().enumerate() {
                 let address = match &self.reach {
                     Reach::NodePorts(ports) => {
@@ -109,8 +119,15 @@ impl KindPlace {
                         host_port.map(|port| format!("127.0.0.1:{port}"))
                     }
                     Reach::Node(node) => {
-                        let service = services.items.iter().find(|service| service.metadata.name == outside);
+                        let service = services.items.iter().find(|service| service.metadata.name == workload.name());
                         service.and_then(|service| service.node_port(&port.name)).map(|port| format!("{node}:{port}"))
+                    }
+                    Reach::Relays(network, relays) => {
+                        let relay = Relay::start(network, self.watch.address_of(workload.name()), port.number)
+                            .with_context(|| format!("open a way to port `{}` of `{}`", port.name, workload.name()))?;
+                        let address = format!("127.0.0.1:{}", relay.port());
+                        lock(relays).push(relay);
+                        Some(address)
                     }
                     Reach::Forwards(_) => continue,
                 };
@@ -144,10 +161,11 @@ impl KindPlace {
 
     fn close(&self) {
         self.watch.stop();
-        if let Reach::Forwards(forwards) = &self.reach {
-            for mut forward in std::mem::take(&mut *lock(forwards)) {
-                forward.stop();
-            }
+        // What is dropped ends.
+        match &self.reach {
+            Reach::Forwards(forwards) => lock(forwards).clear(),
+            Reach::Relays(_, relays) => lock(relays).clear(),
+            Reach::NodePorts(_) | Reach::Node(_) => {}
         }
     }
 
@@ -226,10 +244,12 @@ impl Place for KindPlace {
             let identity = random();
             deployments.push(Deployment {
                 workload,
-                image: image.image().pinned(),
-                fingerprint: image.image().source().fingerprint.to_string(),
-                identity: identity.clone(),
                 outside: self.outside(workload.name()),
+                loaded: Some(Loaded {
+                    image: image.image().pinned(),
+                    fingerprint: image.image().source().fingerprint.to_string(),
+                    identity: identity.clone(),
+                }),
             });
             instances.push(Instance {
                 workload: workload.name().to_owned(),

@@ -1,9 +1,11 @@
 //! What a pipeline is in Kubernetes: a namespace that enforces Pod Security "restricted", and in it, per workload, a service
-//! account without a token, a secret, a deployment of one pod, and two services.
+//! account without a token, a secret, a deployment of one pod, and a service.
 //!
-//! The image is named by its manifest's digest and never pulled: a pod runs what was loaded, or it does not start. Of the two
-//! services one is what other workloads call. The other is the way in from this machine, and also leads to a pod that is not
-//! ready, so that its answer can be shown.
+//! The image is named by its manifest's digest and never pulled: a pod runs what was loaded, or it does not start. The service
+//! also leads to a pod that is not ready, so that its answer can be shown.
+//!
+//! The namespace and the services are applied while the images are still being built, so that their ways are open when the pods
+//! come (kube-proxy opens ways at most once a second), and everything at once when the images are loaded.
 
 use anyhow::Context;
 use serde_json::{Value as Json, json};
@@ -26,12 +28,18 @@ const MEMORY_LIMIT: &str = "512Mi";
 /// What is deployed of one workload.
 pub(super) struct Deployment<'a> {
     pub(super) workload: &'a Workload,
+    pub(super) outside: Outside,
+    /// None as long as its image is not loaded: then there is only its service.
+    pub(super) loaded: Option<Loaded>,
+}
+
+/// What is known of a workload when its image is loaded.
+pub(super) struct Loaded {
     /// `NAME@sha256:<manifest>`.
     pub(super) image: String,
     pub(super) fingerprint: String,
     /// What the instance is told to call itself.
     pub(super) identity: String,
-    pub(super) outside: Outside,
 }
 
 /// The way into the cluster to a workload.
@@ -40,7 +48,7 @@ pub(super) enum Outside {
     NodePorts(Vec<u16>),
     /// Node ports that the cluster chooses.
     AnyNodePorts,
-    /// None.
+    /// None through its service.
     Closed,
 }
 
@@ -55,9 +63,6 @@ impl Deployment<'_> {
         (number < 256).then(|| format!("10.96.0.{number}"))
     }
 }
-
-/// What the name of the service for the way in ends with.
-pub(super) const OUTSIDE: &str = "-outside";
 
 /// Where it is deployed.
 pub(super) struct Target<'a> {
@@ -84,10 +89,12 @@ pub fn render(pipeline: &Pipeline) -> anyhow::Result<String> {
         .zip(ports)
         .map(|(workload, node_ports)| Deployment {
             workload,
-            image: format!("localhost/{}@sha256:{}", workload.name(), "0".repeat(64)),
-            fingerprint: format!("sha256:{}", "0".repeat(64)),
-            identity: "<random in each deployment>".to_owned(),
             outside: Outside::NodePorts(node_ports),
+            loaded: Some(Loaded {
+                image: format!("localhost/{}@sha256:{}", workload.name(), "0".repeat(64)),
+                fingerprint: format!("sha256:{}", "0".repeat(64)),
+                identity: "<random in each deployment>".to_owned(),
+            }),
         })
         .collect();
     let run = "00000000-0000-0000-0000-000000000000";
@@ -118,52 +125,48 @@ pub(super) fn objects(target: &Target) -> anyhow::Result<Json> {
         },
     })];
     for deployment in &target.deployments {
+        items.extend(service(target, deployment));
+        let Some(loaded) = &deployment.loaded else { continue };
+        let object = |version, kind, rest| object(target, deployment, version, kind, rest);
+        items.push(object("v1", "ServiceAccount", json!({ "automountServiceAccountToken": false })));
         let secrets = secrets(target, deployment)?;
-        items.push(object(
-            target,
-            deployment,
-            "v1",
-            "ServiceAccount",
-            "",
-            json!({ "automountServiceAccountToken": false }),
-        ));
         if !secrets.is_empty() {
-            items.push(object(target, deployment, "v1", "Secret", "", json!({ "stringData": secrets })));
+            items.push(object("v1", "Secret", json!({ "stringData": secrets })));
         }
-        items.push(object(
-            target,
-            deployment,
-            "apps/v1",
-            "Deployment",
-            "",
-            json!({ "spec": deployment_spec(target, deployment)? }),
-        ));
-        items.extend(services(target, deployment));
+        let spec = deployment_spec(target, deployment, loaded)?;
+        items.push(object("apps/v1", "Deployment", json!({ "spec": spec })));
     }
     Ok(json!({ "apiVersion": "v1", "kind": "List", "items": items }))
 }
 
 fn labels(target: &Target, deployment: &Deployment) -> Json {
-    // A label holds at most 63 characters: the whole fingerprint is in an annotation.
-    let fingerprint: String = deployment.fingerprint.trim_start_matches("sha256:").chars().take(12).collect();
-    json!({
+    let mut labels = json!({
         WORKLOAD: deployment.workload.name(),
         "app.kubernetes.io/managed-by": "e2e",
         RUN: target.run,
         "e2e.service": target.service,
-        "e2e.fingerprint": fingerprint,
-    })
+    });
+    if let Some(loaded) = &deployment.loaded {
+        // A label holds at most 63 characters: the whole fingerprint is in an annotation.
+        let fingerprint: String = loaded.fingerprint.trim_start_matches("sha256:").chars().take(12).collect();
+        labels["e2e.fingerprint"] = json!(fingerprint);
+    }
+    labels
 }
 
-fn object(target: &Target, deployment: &Deployment, version: &str, kind: &str, suffix: &str, rest: Json) -> Json {
+fn annotations(deployment: &Deployment) -> Json {
+    deployment.loaded.as_ref().map_or(json!({}), |loaded| json!({ FINGERPRINT: loaded.fingerprint }))
+}
+
+fn object(target: &Target, deployment: &Deployment, version: &str, kind: &str, rest: Json) -> Json {
     let mut object = json!({
         "apiVersion": version,
         "kind": kind,
         "metadata": {
-            "name": format!("{}{suffix}", deployment.workload.name()),
+            "name": deployment.workload.name(),
             "namespace": target.namespace,
             "labels": labels(target, deployment),
-            "annotations": { FINGERPRINT: deployment.fingerprint },
+            "annotations": annotations(deployment),
         },
     });
     if let (Json::Object(object), Json::Object(rest)) = (&mut object, rest) {
@@ -197,9 +200,9 @@ fn secrets(target: &Target, deployment: &Deployment) -> anyhow::Result<serde_jso
         .collect()
 }
 
-fn environment(target: &Target, deployment: &Deployment) -> anyhow::Result<Vec<Json>> {
+fn environment(target: &Target, deployment: &Deployment, loaded: &Loaded) -> anyhow::Result<Vec<Json>> {
     let name = deployment.workload.name();
-    let mut all = vec![json!({ "name": "INSTANCE_ID", "value": deployment.identity })];
+    let mut all = vec![json!({ "name": "INSTANCE_ID", "value": loaded.identity })];
     if let Some(port) = deployment.workload.ports().first() {
         all.push(json!({ "name": "LISTEN_ADDR", "value": format!("0.0.0.0:{}", port.number) }));
     }
@@ -213,13 +216,13 @@ fn environment(target: &Target, deployment: &Deployment) -> anyhow::Result<Vec<J
     Ok(all)
 }
 
-fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<Json> {
+fn deployment_spec(target: &Target, deployment: &Deployment, loaded: &Loaded) -> anyhow::Result<Json> {
     let workload = deployment.workload;
     let mut container = json!({
         "name": CONTAINER,
-        "image": deployment.image,
+        "image": loaded.image,
         "imagePullPolicy": "Never",
-        "env": environment(target, deployment)?,
+        "env": environment(target, deployment, loaded)?,
         "resources": { "requests": { "cpu": "20m", "memory": "32Mi" }, "limits": { "cpu": "2", "memory": MEMORY_LIMIT } },
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -265,7 +268,7 @@ fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<J
         "template": {
             "metadata": {
                 "labels": labels(target, deployment),
-                "annotations": { FINGERPRINT: deployment.fingerprint },
+                "annotations": annotations(deployment),
             },
             "spec": {
                 "serviceAccountName": workload.name(),
@@ -285,31 +288,36 @@ fn deployment_spec(target: &Target, deployment: &Deployment) -> anyhow::Result<J
     }))
 }
 
-/// The services of a workload: none without a port.
-fn services(target: &Target, deployment: &Deployment) -> Vec<Json> {
-    let all = deployment.workload.ports();
-    if all.is_empty() {
-        return Vec::new();
+/// The service of a workload; none without a port, and none that nobody calls: what kube-proxy opens first, the others wait for.
+fn service(target: &Target, deployment: &Deployment) -> Option<Json> {
+    let workload = deployment.workload;
+    let is_called = || {
+        let values = target.deployments.iter().flat_map(|other| other.workload.environment());
+        let mut parts = values.flat_map(|(_, value)| value.parts());
+        parts.any(|part| matches!(part, Part::Address { workload: called, .. } if called == workload.name()))
+    };
+    let is_closed = matches!(deployment.outside, Outside::Closed);
+    if workload.ports().is_empty() || is_closed && !is_called() {
+        return None;
     }
-    let selector = json!({ WORKLOAD: deployment.workload.name() });
     let port = |port: &Port| json!({ "name": port.name, "port": port.number, "targetPort": port.name });
-    let mut ports: Vec<_> = all.iter().map(port).collect();
-    // Who asks a workload that is not ready yet is told so by itself; the cluster learns of it a second or two later.
-    let mut inside = json!({ "spec": { "selector": selector, "ports": ports, "publishNotReadyAddresses": true } });
-    if let Some(address) = deployment.address() {
-        inside["spec"]["clusterIP"] = json!(address);
-    }
-    let inside = object(target, deployment, "v1", "Service", "", inside);
+    let mut ports: Vec<_> = workload.ports().iter().map(port).collect();
     if let Outside::NodePorts(numbers) = &deployment.outside {
         for (port, number) in ports.iter_mut().zip(numbers) {
             port["nodePort"] = json!(number);
         }
     }
-    if let Outside::Closed = deployment.outside {
-        return vec![inside];
+    let mut spec = json!({
+        "type": if is_closed { "ClusterIP" } else { "NodePort" },
+        "selector": { WORKLOAD: workload.name() },
+        "ports": ports,
+        // Who asks a workload that is not ready yet is told so by itself; the cluster learns of it a second or two later.
+        "publishNotReadyAddresses": true,
+    });
+    if let Some(address) = deployment.address() {
+        spec["clusterIP"] = json!(address);
     }
-    let spec = json!({ "type": "NodePort", "selector": selector, "ports": ports, "publishNotReadyAddresses": true });
-    vec![inside, object(target, deployment, "v1", "Service", OUTSIDE, json!({ "spec": spec }))]
+    Some(object(target, deployment, "v1", "Service", json!({ "spec": spec })))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -100,6 +101,12 @@ impl Watch {
     pub(super) fn next(&self, limit: Duration) -> MutexGuard<'_, View> {
         let view = self.view();
         self.shared.changed.wait_timeout(view, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Tells the address of a workload's pod, as it is at the time.
+    pub(super) fn address_of(&self, workload: &str) -> impl Fn() -> Option<IpAddr> + Send + use<> {
+        let (shared, workload) = (Arc::clone(&self.shared), workload.to_owned());
+        move || lock(&shared.view).pods_of(&workload).find_map(|pod| pod.status.pod_ip.as_deref()?.parse().ok())
     }
 
     /// Starts watchers again that have ended: the API server ends every watch after some time. Gives what the last one said

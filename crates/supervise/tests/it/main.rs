@@ -2,6 +2,7 @@
 //! condition, each with a limit.
 
 mod groups;
+mod network;
 mod output;
 mod quoting;
 mod setup;
@@ -15,6 +16,10 @@ use supervise::{Cancel, Cmd};
 
 /// Longer than any wait here should take; reaching it is a failure.
 const LIMIT: Duration = Duration::from_secs(20);
+
+fn is_root() -> bool {
+    text(Cmd::new("id").arg("-u")) == "0"
+}
 
 /// A shell script as a command.
 fn sh(script: &str) -> Cmd {

@@ -7,11 +7,7 @@ use std::thread;
 
 use supervise::{Cancel, Cmd, CmdErrorKind, Sandbox};
 
-use crate::{LIMIT, folder, next, sh, stdout, text, with_lines};
-
-fn is_root() -> bool {
-    text(Cmd::new("id").arg("-u")) == "0"
-}
+use crate::{LIMIT, folder, is_root, next, sh, stdout, text, with_lines};
 
 fn spawn_error(cmd: Cmd) -> String {
     let error = cmd.run(&Cancel::new()).unwrap_err();

@@ -67,13 +67,31 @@ fn values_are_resolved_inside_the_cluster_and_secrets_are_in_a_secret() {
 #[test]
 fn every_port_has_a_node_port_of_its_own_that_also_leads_to_a_pod_that_is_not_ready() {
     let list = list();
-    let outside = |name: &str| find(&list, "Service", name)["spec"].clone();
-    assert_eq!(outside("store-outside")["ports"][0]["nodePort"], 30080);
-    assert_eq!(outside("app-outside")["ports"][0]["nodePort"], 30081);
-    assert_eq!(outside("app-outside")["publishNotReadyAddresses"], true);
-    // What other workloads call leads there too, but only inside the cluster.
-    assert_eq!(outside("app")["publishNotReadyAddresses"], true);
-    assert!(outside("app")["type"].is_null());
+    let service = |name: &str| find(&list, "Service", name)["spec"].clone();
+    assert_eq!(service("store")["ports"][0]["nodePort"], 30080);
+    assert_eq!(service("app")["ports"][0]["nodePort"], 30081);
+    assert_eq!(service("app")["publishNotReadyAddresses"], true);
+}
+
+/// Before its image is loaded there is the way to a workload; where no port leads in from outside, to what others call.
+#[test]
+fn the_services_of_what_is_called_are_there_before_the_images() {
+    let store = Workload::cargo("store").port("http", 8080);
+    let app = Workload::cargo("app").port("http", 9000).env("STORE", endpoint("store", "http"));
+    let names = |outside: fn() -> Outside| {
+        let deployments = [&store, &app].map(|workload| Deployment { workload, outside: outside(), loaded: None });
+        let secret = |_: &str| None;
+        let deployments = deployments.into_iter().collect();
+        let target = Target { namespace: "n", run: "r", service: "app", secret: &secret, deployments };
+        let list = objects(&target).unwrap();
+        let kinds = list["items"].as_array().unwrap().iter().map(|item| {
+            assert!(item["metadata"]["labels"]["e2e.fingerprint"].is_null(), "nothing is known of the image yet");
+            format!("{} {}", item["kind"], item["metadata"]["name"]).replace('"', "")
+        });
+        kinds.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(names(|| Outside::AnyNodePorts), "Namespace n, Service store, Service app");
+    assert_eq!(names(|| Outside::Closed), "Namespace n, Service store");
 }
 
 #[test]

@@ -6,6 +6,11 @@ use tokio::sync::Mutex;
 
 /// How long an answer holds. A refusal holds shorter, since somebody is probably waiting for the service to become ready.
 const HOLDS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(50));
+/// How long an answer is waited for. A packet that is lost, as they are for a moment when a cluster changes its ways, is sent
+/// again after a second: whoever asks again sooner has the answer sooner.
+const LIMIT: Duration = Duration::from_millis(400);
+
+const UNREACHABLE: &str = "datastorage_unreachable";
 
 type Readiness = Result<(), String>;
 
@@ -33,9 +38,12 @@ impl Probe {
             return readiness.clone();
         }
         let url = url.clone();
-        let readiness = tokio::task::spawn_blocking(move || ask(&url))
-            .await
-            .unwrap_or_else(|error| Err(format!("the probe of DataStorage failed: {error}")));
+        let asked = tokio::time::timeout(LIMIT, tokio::task::spawn_blocking(move || ask(&url))).await;
+        let readiness = match asked {
+            Ok(Ok(readiness)) => readiness,
+            Ok(Err(error)) => Err(format!("the probe of DataStorage failed: {error}")),
+            Err(_) => Err(UNREACHABLE.to_owned()),
+        };
         *last = Some((Instant::now(), readiness.clone()));
         readiness
     }
@@ -45,6 +53,6 @@ fn ask(url: &str) -> Readiness {
     match minreq::get(url).with_follow_redirects(false).with_timeout(1).send() {
         Ok(response) if response.status_code == 200 => Ok(()),
         Ok(response) => Err(format!("datastorage_not_ready (status {})", response.status_code)),
-        Err(_) => Err("datastorage_unreachable".to_owned()),
+        Err(_) => Err(UNREACHABLE.to_owned()),
     }
 }
