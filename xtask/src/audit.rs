@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use image::Digest;
+use pipeline::rundir::Home;
 use report::record::{self, Expected};
 use supervise::{Cancel, Cmd};
 
@@ -17,7 +18,7 @@ use crate::paths;
 const ENGINE_LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(flags: &Audit) -> anyhow::Result<u8> {
-    let home = paths::home(&paths::workspace()?);
+    let home = Home::of_workspace(&paths::workspace()?);
     let dir = home.find(flags.run.as_deref())?;
     let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let what = || format!("the record of the run `{id}` is refused");
@@ -48,7 +49,7 @@ fn head(dir: &Path) -> anyhow::Result<Digest> {
 
 /// Tells whether a file or an image is one of the things that a run tested.
 pub(crate) fn verify(flags: &Verify) -> anyhow::Result<u8> {
-    let home = paths::home(&paths::workspace()?);
+    let home = Home::of_workspace(&paths::workspace()?);
     let run = (flags.run != "latest").then_some(flags.run.as_str());
     let dir = home.find(run)?;
     let mut subjects = Vec::new();

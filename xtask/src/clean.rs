@@ -1,13 +1,14 @@
 //! `cargo xtask clean`.
 
 use pipeline::clean::clean;
+use pipeline::rundir::Home;
 
 use crate::console::say;
 use crate::flags::Clean;
 use crate::paths;
 
 pub(crate) fn run(flags: &Clean) -> anyhow::Result<u8> {
-    let home = paths::home(&paths::workspace()?);
+    let home = Home::of_workspace(&paths::workspace()?);
     let all = clean(&home, flags.run.as_deref())?;
     let mut faults = 0;
     for run in &all {

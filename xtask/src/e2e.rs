@@ -12,7 +12,7 @@ use pipeline::kind::{self, Clusters, Kind};
 use pipeline::local::Local;
 use pipeline::recorder::SystemClock;
 use pipeline::run::{Config, Outcome};
-use pipeline::rundir::write_atomically;
+use pipeline::rundir::{Home, write_atomically};
 use report::Summary;
 use report::terminal::{Config as TerminalConfig, Terminal, Verbosity};
 use supervise::Cancel;
@@ -56,7 +56,7 @@ pub(crate) fn run(flags: &E2e) -> anyhow::Result<u8> {
     let jobs = flags.jobs.map(usize::from).or_else(|| thread::available_parallelism().ok().map(usize::from));
     let config = Config {
         run: RunId::new(),
-        home: paths::home(&workspace),
+        home: Home::of_workspace(&workspace),
         revision: paths::revision(&workspace),
         workspace,
         pipelines,

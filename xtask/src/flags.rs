@@ -24,8 +24,6 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Check that the sources keep the rules of the design
     Tidy,
-    /// Measure the tool against its baselines, as ratios
-    Bench(Bench),
 }
 
 #[derive(Args)]
@@ -187,12 +185,6 @@ pub(crate) struct Verify {
     /// An OCI archive, an executable, or the name of an image in podman or docker
     #[arg(value_name = "FILE-OR-IMAGE")]
     pub(crate) what: String,
-}
-
-#[derive(Args)]
-pub(crate) struct Bench {
-    /// Only this measurement
-    pub(crate) name: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,7 +1,6 @@
 //! The command line: parses, calls, renders, and gives the exit code. What is done lives in the crates.
 
 mod audit;
-mod bench;
 mod clean;
 mod console;
 mod e2e;
@@ -30,7 +29,6 @@ fn main() -> ExitCode {
         Command::Audit(flags) => audit::run(&flags),
         Command::Verify(flags) => audit::verify(&flags),
         Command::Tidy => tidy::run(),
-        Command::Bench(flags) => bench::run(&flags),
     };
     let code = result.unwrap_or_else(|error| {
         say(&format!("error: {error:#}\n"));

@@ -4,7 +4,6 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use pipeline::rundir::Home;
 use xshell::{Shell, cmd};
 
 /// The root of the workspace that this binary was built from.
@@ -14,12 +13,6 @@ pub(crate) fn workspace() -> anyhow::Result<PathBuf> {
         env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let root = manifest.parent().context("the package `xtask` lies in a workspace")?;
     root.canonicalize().with_context(|| format!("find the workspace `{}`", root.display()))
-}
-
-/// The tool's own directory below the target directory.
-pub(crate) fn home(workspace: &Path) -> Home {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
-    Home::in_target(&target)
 }
 
 /// The commit of the checkout, and whether the checkout differs from it; none outside a checkout or without git.

@@ -4,6 +4,7 @@
 //! the run ends (blobs, unpacked images, data, secrets). The lock on it tells a run in progress from one that was killed:
 //! the kernel gives it back however the process ends.
 
+use std::env;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
@@ -20,6 +21,13 @@ impl Home {
     /// The home below this target directory.
     pub fn in_target(target: &Path) -> Home {
         Home(target.join("e2e"))
+    }
+
+    /// The home of a workspace: below its target directory, or the one that CARGO_TARGET_DIR names.
+    pub fn of_workspace(workspace: &Path) -> Home {
+        let target =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
+        Home::in_target(&target)
     }
 
     /// The directory with a directory per run.

@@ -10,7 +10,7 @@ use image::Digest;
 
 use crate::model::{Pipeline, Summary};
 use crate::query::word;
-use crate::text::{count, duration, excerpt, html, last_lines, one_line, plain};
+use crate::text::{count, duration, excerpt, last_lines, one_line, plain, xml};
 
 /// Only this many annotations of a kind are shown per step.
 const ANNOTATIONS: usize = 10;
@@ -150,7 +150,7 @@ fn failure(summary: &Summary, group: &[&Pipeline]) -> String {
     }
     for test in pipeline.failed_tests() {
         let output = excerpt(test.output.as_deref().unwrap_or_default(), SUMMARY_LINES).join("\n");
-        let title = format!("{} ({})", html(&test.name), duration(test.took_us));
+        let title = format!("{} ({})", xml(&test.name), duration(test.took_us));
         paragraph(format!("<details><summary>{title}</summary>\n\n{}\n\n</details>", fenced(&output)));
     }
     let shown = pipeline.failed_tests().count();
@@ -204,7 +204,7 @@ pub(crate) fn markdown(text: &str) -> String {
 /// Markdown goes on inside HTML, so what has a meaning in it is written as a character reference.
 pub(crate) fn code(text: &str) -> String {
     let mut escaped = String::new();
-    for c in html(&one_line(text)).chars() {
+    for c in xml(&one_line(text)).chars() {
         match c {
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => {
                 write!(escaped, "&#{};", u32::from(c)).expect("a string takes everything");

@@ -8,8 +8,6 @@
 use std::io::{self, Write};
 
 use event::Verdict;
-use quick_xml::Writer;
-use quick_xml::events::{BytesDecl, BytesText, Event};
 
 use crate::model::{Pipeline, Summary, Test};
 use crate::query::word;
@@ -50,16 +48,23 @@ pub fn write(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         suites.push(run_suite(summary));
     }
     let total = |element| suites.iter().map(|suite| suite.count(element)).sum::<usize>();
-    let mut xml = Writer::new_with_indent(out, b' ', 2);
-    xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
-    xml.create_element("testsuites")
-        .with_attribute(("name", format!("e2e {}", summary.run).as_str()))
-        .with_attribute(("tests", suites.iter().map(|suite| suite.cases.len()).sum::<usize>().to_string().as_str()))
-        .with_attribute(("failures", total("failure").to_string().as_str()))
-        .with_attribute(("errors", total("error").to_string().as_str()))
-        .with_attribute(("time", seconds(summary.last_us).as_str()))
-        .write_inner_content(|xml| suites.iter().try_for_each(|suite| suite.write(summary, xml)))?;
-    xml.into_inner().write_all(b"\n")
+    let attributes = [
+        ("name", format!("e2e {}", summary.run)),
+        ("tests", suites.iter().map(|suite| suite.cases.len()).sum::<usize>().to_string()),
+        ("failures", total("failure").to_string()),
+        ("errors", total("error").to_string()),
+        ("time", seconds(summary.last_us)),
+    ];
+    writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites{}>", written(&attributes))?;
+    suites.iter().try_for_each(|suite| suite.write(summary, out))?;
+    writeln!(out, "</testsuites>")
+}
+
+/// Attributes as they are written behind the name of an element.
+fn written(attributes: &[(&str, String)]) -> String {
+    // A reader takes what divides lines and columns for a space if it stands there as it is (XML 1.0, section 3.3.3).
+    let value = |text: &str| xml(text).replace('\n', "&#10;").replace('\t', "&#9;");
+    attributes.iter().map(|(name, text)| format!(" {name}=\"{}\"", value(text))).collect()
 }
 
 impl Suite {
@@ -67,51 +72,37 @@ impl Suite {
         self.cases.iter().filter(|case| case.outcome.as_ref().is_some_and(|outcome| outcome.element == element)).count()
     }
 
-    fn write<W: Write>(&self, summary: &Summary, xml: &mut Writer<W>) -> io::Result<()> {
-        let suite = xml
-            .create_element("testsuite")
-            .with_attribute(("name", self.name.as_str()))
-            .with_attribute(("tests", self.cases.len().to_string().as_str()))
-            .with_attribute(("failures", self.count("failure").to_string().as_str()))
-            .with_attribute(("errors", self.count("error").to_string().as_str()))
-            .with_attribute(("skipped", self.count("skipped").to_string().as_str()))
-            .with_attribute(("time", seconds(self.took_us).as_str()))
-            .with_attribute(("timestamp", summary.started.as_str()));
-        suite.write_inner_content(|xml| {
-            xml.create_element("properties").write_inner_content(|xml| {
-                self.properties.iter().try_for_each(|(name, value)| {
-                    let property = xml.create_element("property").with_attribute(("name", name.as_str()));
-                    property.with_attribute(("value", value.as_str())).write_empty().map(drop)
-                })
-            })?;
-            self.cases.iter().try_for_each(|case| case.write(&self.name, xml))
-        })?;
-        Ok(())
+    fn write(&self, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+        let attributes = [
+            ("name", self.name.clone()),
+            ("tests", self.cases.len().to_string()),
+            ("failures", self.count("failure").to_string()),
+            ("errors", self.count("error").to_string()),
+            ("skipped", self.count("skipped").to_string()),
+            ("time", seconds(self.took_us)),
+            ("timestamp", summary.started.clone()),
+        ];
+        writeln!(out, "  <testsuite{}>\n    <properties>", written(&attributes))?;
+        for (name, value) in &self.properties {
+            writeln!(out, "      <property{}/>", written(&[("name", name.clone()), ("value", value.clone())]))?;
+        }
+        writeln!(out, "    </properties>")?;
+        self.cases.iter().try_for_each(|case| case.write(&self.name, out))?;
+        writeln!(out, "  </testsuite>")
     }
 }
 
 impl Case {
-    fn write<W: Write>(&self, suite: &str, out: &mut Writer<W>) -> io::Result<()> {
-        let name = xml(&self.name);
-        let case = out
-            .create_element("testcase")
-            .with_attribute(("name", name.as_str()))
-            .with_attribute(("classname", suite))
-            .with_attribute(("time", seconds(self.took_us).as_str()));
-        let Some(outcome) = &self.outcome else { return case.write_empty().map(drop) };
-        case.write_inner_content(|out| {
-            let (message, text) = (xml(&outcome.message), xml(&outcome.text));
-            let element = out.create_element(outcome.element).with_attribute(("message", message.as_str()));
-            let element =
-                if outcome.kind.is_empty() { element } else { element.with_attribute(("type", outcome.kind)) };
-            if text.is_empty() {
-                element.write_empty()?;
-            } else {
-                element.write_text_content(BytesText::new(&text))?;
-            }
-            Ok(())
-        })?;
-        Ok(())
+    fn write(&self, suite: &str, out: &mut dyn Write) -> io::Result<()> {
+        let attributes =
+            [("name", self.name.clone()), ("classname", suite.to_owned()), ("time", seconds(self.took_us))];
+        let Some(Outcome { element, kind, message, text }) = &self.outcome else {
+            return writeln!(out, "    <testcase{}/>", written(&attributes));
+        };
+        writeln!(out, "    <testcase{}>", written(&attributes))?;
+        let mut attributes = vec![("message", message.clone())];
+        attributes.extend((!kind.is_empty()).then(|| ("type", (*kind).to_owned())));
+        writeln!(out, "      <{element}{}>{}</{element}>\n    </testcase>", written(&attributes), xml(text))
     }
 }
 
@@ -125,7 +116,7 @@ fn suite(summary: &Summary, pipeline: &Pipeline) -> Suite {
     }
     let phases = summary.phases(&pipeline.service);
     Suite {
-        name: xml(&pipeline.service),
+        name: pipeline.service.clone(),
         took_us: pipeline.end_us.or(phases.iter().map(|span| span.end_us).max()).unwrap_or(summary.last_us),
         properties: properties(summary, pipeline),
         cases,
@@ -205,7 +196,7 @@ fn properties(summary: &Summary, pipeline: &Pipeline) -> Vec<(String, String)> {
     let log = pipeline.diagnosis.as_ref().and_then(|diagnosis| diagnosis.log.clone());
     // Without a log of its own to point to, the directory that holds them all, as the run's layout has it.
     properties.push(("log".to_owned(), log.unwrap_or_else(|| format!("logs/{}", pipeline.service))));
-    properties.into_iter().map(|(name, value)| (xml(&name), xml(&value))).collect()
+    properties
 }
 
 /// Microseconds in the form that JUnit wants: seconds with a point.

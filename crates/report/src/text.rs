@@ -70,16 +70,13 @@ pub(crate) fn excerpt(output: &str, count: usize) -> Vec<String> {
     lines[panic..].iter().take_while(noise).take(count).cloned().collect()
 }
 
-/// Without the characters that XML 1.0 forbids (section 2.2, production `Char`) and without escape sequences.
+/// Escaped for text and quoted attributes of HTML and XML.
 pub(crate) fn xml(text: &str) -> String {
-    plain(text).chars().filter(|c| !matches!(c, '\u{fffe}' | '\u{ffff}')).collect()
-}
-
-/// Escaped for HTML text and quoted attributes.
-pub(crate) fn html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in plain(text).chars() {
         match c {
+            // XML 1.0 forbids them even if they are escaped (section 2.2, production `Char`).
+            '\u{fffe}' | '\u{ffff}' => {}
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),

@@ -9,7 +9,7 @@ use event::{Phase, StepOutcome, Verdict};
 
 use crate::model::{Pipeline, Step, Summary};
 use crate::query::word;
-use crate::text::{count, duration, html, one_line};
+use crate::text::{count, duration, one_line, xml};
 
 /// Tests shown in the table of the slowest.
 const SLOWEST: usize = 20;
@@ -45,7 +45,7 @@ impl<'a> Page<'a> {
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         )?;
         writeln!(out, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")?;
-        writeln!(out, "<title>E2E {} {}</title>", html(&summary.run), word(summary.verdict))?;
+        writeln!(out, "<title>E2E {} {}</title>", xml(&summary.run), word(summary.verdict))?;
         writeln!(out, "<style>\n{}</style>\n</head>\n<body>", include_str!("timings.css"))?;
         self.head(out)?;
         writeln!(out, "<main style=\"--tick:{:.4}%\">", percent(tick, self.total))?;
@@ -71,18 +71,18 @@ impl<'a> Page<'a> {
             counts.failed,
             counts.skipped,
             count(summary.pipelines.len(), "pipeline"),
-            html(&summary.platform)
+            xml(&summary.platform)
         )?;
         let revision = summary.revision.as_deref().unwrap_or("no commit");
         let dirty = if summary.dirty { " with local changes" } else { "" };
-        let run = html(&summary.run);
-        let started = html(&summary.started);
+        let run = xml(&summary.run);
+        let started = xml(&summary.started);
         writeln!(
             out,
             "<p class=\"faint\">run <code>{run}</code>, {started}, <code>{}</code>{dirty}</p>",
-            html(revision)
+            xml(revision)
         )?;
-        writeln!(out, "<p class=\"faint\"><code>{}</code></p>", html(&summary.command))?;
+        writeln!(out, "<p class=\"faint\"><code>{}</code></p>", xml(&summary.command))?;
         writeln!(out, "<div class=\"legend\">")?;
         for phase in Phase::ALL {
             write!(out, "<span><i class=\"{0}\"></i>{1} {0}</span>", phase.name(), phase.number())?;
@@ -111,9 +111,9 @@ impl<'a> Page<'a> {
         match pipeline {
             Some(pipeline) => {
                 let took = pipeline.end_us.map(|end| format!(" in {}", duration(end))).unwrap_or_default();
-                writeln!(out, "<h2>{}: {}{took}</h2>", html(&pipeline.service), verdict(pipeline.verdict))?;
+                writeln!(out, "<h2>{}: {}{took}</h2>", xml(&pipeline.service), verdict(pipeline.verdict))?;
                 if let Some(why) = pipeline.why() {
-                    writeln!(out, "<p>{}</p>", html(&one_line(why)))?;
+                    writeln!(out, "<p>{}</p>", xml(&one_line(why)))?;
                 }
             }
             None if steps.peek().is_none() => {}
@@ -151,7 +151,7 @@ impl<'a> Page<'a> {
             if critical { ", on the critical path" } else { "" },
             step.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
         );
-        let (name, title) = (html(&one_line(&step.name)), html(&title));
+        let (name, title) = (xml(&one_line(&step.name)), xml(&title));
         let diamond = if critical { "&#9670; " } else { "" };
         write!(
             out,
@@ -191,19 +191,15 @@ impl<'a> Page<'a> {
             writeln!(
                 out,
                 "<tr><td>{}<td>{} {}<td>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td>{}<td class=\"wide\">{}</tr>",
-                html(step.service.as_deref().unwrap_or("all")),
+                xml(step.service.as_deref().unwrap_or("all")),
                 step.phase.number(),
                 step.phase.name(),
-                html(&one_line(&step.name)),
+                xml(&one_line(&step.name)),
                 duration(step.start_us),
                 duration(end.saturating_sub(step.start_us)),
                 if step.waited_us >= 500 { duration(step.waited_us) } else { String::new() },
                 if self.critical.contains(&step.id) { "&#9670;" } else { "" },
-                html(&format!(
-                    "{}{}",
-                    outcome(step),
-                    step.cause.as_ref().map(|c| format!(": {c}")).unwrap_or_default()
-                ))
+                xml(&format!("{}{}", outcome(step), step.cause.as_ref().map(|c| format!(": {c}")).unwrap_or_default()))
             )?;
         }
         writeln!(out, "</table></div>")
@@ -226,7 +222,7 @@ impl<'a> Page<'a> {
             "<h2>{title}</h2>\n<div class=\"scroll\"><table><tr><th>pipeline<th>test<th class=\"n\">took<th>verdict</tr>"
         )?;
         for (service, test) in tests.into_iter().take(SLOWEST) {
-            let (service, name, took) = (html(service), html(&one_line(&test.name)), duration(test.took_us));
+            let (service, name, took) = (xml(service), xml(&one_line(&test.name)), duration(test.took_us));
             writeln!(
                 out,
                 "<tr><td>{service}<td class=\"wide\">{name}<td class=\"n\">{took}<td>{}</tr>",

@@ -9,7 +9,7 @@ use xshell::{Shell, cmd};
 use super::Text;
 
 /// What each crate of the tool may use, besides packages from the registry. `e2e-*` stands for every pipeline.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("supervise", &[]),
     ("image", &["supervise"]),
     ("event", &["image"]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("datastorage-image", &["image", "pipeline"]),
     ("e2e-suite", &[]),
     ("e2e-*", &["datastorage-image", "pipeline", "e2e-suite"]),
+    ("bench", &["image", "pipeline", "supervise"]),
     ("xtask", &["datastorage-image", "e2e-*", "image", "pipeline", "report", "supervise"]),
 ];
 

@@ -37,7 +37,7 @@ fn an_unknown_service_lists_the_known_ones_and_the_nearest() {
 
 #[test]
 fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
-    let wrong: [(&[&str], &str); 18] = [
+    let wrong: [(&[&str], &str); 17] = [
         (&["e2e", "--nonsense"], "--nonsense"),
         (&["e2e", "--al"], "--all"),
         (&["e2e", "--all", "gateway"], "--all"),
@@ -60,7 +60,6 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
         ),
         (&["render", "gatewey"], "did you mean `gateway`?"),
         (&["e2ee"], "e2e"),
-        (&["bench", "nonsense"], "nonsense"),
         (&[], "Usage"),
     ];
     for (arguments, word) in wrong {
@@ -128,7 +127,7 @@ fn the_help_teaches() {
     let short = without_a_trace(&["e2e", "-h"]).expect(0).out;
     assert!(short.contains("--plan") && short.lines().count() < help.lines().count());
     let all = without_a_trace(&["--help"]).expect(0).out;
-    for command in ["e2e", "render", "clean", "audit", "verify", "tidy", "bench"] {
+    for command in ["e2e", "render", "clean", "audit", "verify", "tidy"] {
         assert!(all.contains(command), "{all}");
         assert!(!without_a_trace(&[command, "--help"]).expect(0).out.is_empty());
     }

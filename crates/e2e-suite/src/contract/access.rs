@@ -37,7 +37,8 @@ pub fn wrong_token_is_refused_before_the_body(client: &Client) {
 
 /// A body of more than 4 MiB is answered 413, one of exactly that is read.
 pub fn oversized_body_is_refused(client: &Client) {
-    let mut body = vec![b' '; 4 << 20];
+    // What it begins with is no JSON: it is read, and not parsed, which would take the service longer than all other tests.
+    let mut body = vec![b'x'; 4 << 20];
     client.post_raw(EVENTS, "application/json", &body, &[]).expect_problem(400);
     body.push(b' ');
     client.post_raw(EVENTS, "application/json", &body, &[]).expect_problem(413);

@@ -24,7 +24,7 @@ use supervise::{Cancel, Cmd};
 
 use super::super::{Figure, Lab, Limit, median};
 use super::Cluster;
-use crate::console::say;
+use crate::say;
 
 const FIRST_ROUNDS: usize = 3;
 /// After that a disk has done what a file system asks of it when files were written and removed: freeing their blocks, for one.
@@ -41,10 +41,10 @@ const MARK: &str = "dev.e2e.bench";
 const CONTAINERFILE: &str = "FROM scratch\nLABEL\nCOPY dependencies /opt/dependencies\nCOPY application /usr/bin/application\n\
     USER 65532:65532\nENTRYPOINT [\"/usr/bin/application\"]\n";
 
-pub(in super::super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let Some(engine) = super::engine()? else { return Ok(Vec::new()) };
     if engine != Engine::Podman {
-        say("not measured: the baseline is that of podman\n");
+        say("not measured: the baseline is that of podman");
         return Ok(Vec::new());
     }
     let cluster = Cluster::create(lab, engine)?;
@@ -261,7 +261,7 @@ impl Drop for Bench<'_> {
         if remove.len() > 4
             && let Err(error) = podman(&remove)
         {
-            say(&format!("images with the label `{MARK}={}` are left in podman: {error}\n", self.name));
+            say(&format!("images with the label `{MARK}={}` are left in podman: {error}", self.name));
         }
     }
 }

@@ -10,12 +10,11 @@ use serde_json::Value;
 
 use super::super::{Figure, Lab, Limit, median};
 use super::Cluster;
-use crate::paths;
 
 const ROUNDS: usize = 3;
 const SERVICE: &str = "signalprocessing";
 
-pub(in super::super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let Some(engine) = super::engine()? else { return Ok(Vec::new()) };
     let e2e = |arguments: &[&str]| -> anyhow::Result<Duration> {
         lab.time(lab.xtask(&lab.workspace)?.args(["e2e", "--quiet", SERVICE]).args(arguments.iter().copied()))
@@ -31,7 +30,7 @@ pub(in super::super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
         bare.push(create + cluster.delete()?);
         created.push(create);
         runs.push(e2e(&["--platform", "kind"])?);
-        phases.add(&paths::home(&lab.workspace))?;
+        phases.add(&lab.home())?;
     }
     let (run, bare, created) = (median(runs), median(bare), median(created));
     let mut figures = vec![Figure {

@@ -18,7 +18,7 @@ use pipeline::kind::{Clusters, Kind, Options};
 use supervise::{Cancel, Cmd};
 
 use super::Lab;
-use crate::console::say;
+use crate::say;
 
 /// How long a cluster may take to come, or to go.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -55,7 +55,7 @@ pub(super) fn engine() -> anyhow::Result<Option<Engine>> {
     if missing.is_empty() {
         return kind.engine().map(Some);
     }
-    say(&format!("not measured: {}\n", missing.join("; ")));
+    say(&format!("not measured: {}", missing.join("; ")));
     Ok(None)
 }
 
@@ -115,7 +115,7 @@ impl<'a> Cluster<'a> {
 impl Drop for Cluster<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            say(&format!("the cluster `{0}` is left: `kind delete cluster --name {0}` ({error})\n", self.name));
+            say(&format!("the cluster `{0}` is left: `kind delete cluster --name {0}` ({error})", self.name));
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) const SERVICE: &str = "signalprocessing";
 /// The file whose one line is edited.
 pub(super) const EDITED: &str = "crates/services/datastorage/src/lib.rs";
 
-pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let copy = Lab { workspace: lab.dir.join("copy"), dir: lab.dir.clone(), cancel: lab.cancel.clone() };
     copy_sources(&lab.workspace, &copy.workspace)?;
     let target = copy.workspace.join("target");

@@ -6,12 +6,11 @@ use anyhow::Context;
 use pipeline::event::{Event, Record};
 
 use super::{Figure, Lab, Limit, median};
-use crate::paths;
 
 const ROUNDS: usize = 5;
 const ONE: &str = "signalprocessing";
 
-pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let e2e = |what: &str| -> anyhow::Result<_> { lab.time(lab.xtask(&lab.workspace)?.args(["e2e", "--quiet", what])) };
     // The first builds what is not there yet.
     e2e("--all")?;
@@ -53,7 +52,7 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 
 /// The record of the last run.
 pub(super) fn latest(lab: &Lab) -> anyhow::Result<Vec<Record>> {
-    let path = paths::home(&lab.workspace).find(None)?.join("events.jsonl");
+    let path = lab.home().find(None)?.join("events.jsonl");
     let text = fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))?;
     text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("read `{}`", path.display()))).collect()
 }

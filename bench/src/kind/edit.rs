@@ -11,7 +11,7 @@ use super::fresh::Phases;
 
 const ROUNDS: usize = 5;
 
-pub(in super::super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let Some(engine) = super::engine()? else { return Ok(Vec::new()) };
     let copy = lab.dir.join("copy");
     copy_sources(&lab.workspace, &copy)?;

@@ -18,7 +18,7 @@ const CARD: [(&str, &str); 6] = [
 ];
 const ROUNDS: usize = 3;
 
-pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let card = lab.dir.join("card");
     fs::create_dir_all(card.join("src"))?;
     fs::write(card.join("src/main.rs"), "fn main() {}\n")?;

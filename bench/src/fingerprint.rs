@@ -9,7 +9,6 @@ use image::{CargoBuild, Digest, Source};
 use serde_json::Value;
 
 use super::{Figure, Lab, Limit, median};
-use crate::paths;
 
 const ROUNDS: usize = 5;
 const MANY: usize = 30_000;
@@ -18,8 +17,8 @@ const SIZE: usize = 8 * 1024;
 /// Files in one directory.
 const PER_DIRECTORY: usize = 300;
 
-pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
-    let own = recorded(&paths::home(&lab.workspace).find(None)?.join("provenance"))?;
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+    let own = recorded(&lab.home().find(None)?.join("provenance"))?;
     let many = make_many(&lab.dir.join("many"))?;
     let here = time(lab, &lab.workspace, &own)?;
     let there = time(lab, &lab.dir.join("many"), &many)?;

@@ -17,7 +17,7 @@ const MANY: u32 = 200;
 const FEW: u32 = 50;
 const ROUNDS: usize = 3;
 
-pub(super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let (mut many, mut few) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         few.push(pipelines(lab, FEW)?);

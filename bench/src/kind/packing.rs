@@ -14,7 +14,7 @@ use supervise::Cmd;
 
 use super::super::{Figure, Lab, Limit, median};
 use super::Cluster;
-use crate::console::say;
+use crate::say;
 
 const ROUNDS: usize = 3;
 /// Sizes of the layer: a program of ours, a large one, and the dependencies of a service in another language. All are cut from
@@ -24,7 +24,7 @@ const SIZES: [u64; 3] = [7_000_000, 25_000_000, 200_000_000];
 const WAYS: [(&str, &[&str], &str); 4] =
     [("", &[], ""), ("gzip", &["-1"], "+gzip"), ("zstd", &["-1", "-T1"], "+zstd"), ("zstd", &["-3", "-T1"], "+zstd")];
 
-pub(in super::super) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let Some(engine) = super::engine()? else { return Ok(Vec::new()) };
     let cluster = Cluster::create(lab, engine)?;
     let libraries = libraries(Path::new("/usr/lib"))?;
@@ -84,7 +84,7 @@ fn once(
         let command = Cmd::new("sh").args(["-c", r#"out=$1 in=$2; shift 2; "$@" -c "$in" >"$out""#, "sh"]);
         let command = command.arg(&packed).arg(store.path(&layer.digest)).arg(*name).args(options.iter().copied());
         if Cmd::new(*name).arg("--version").run(&lab.cancel).is_err() {
-            say(&format!("not measured: `{name}` is not installed\n"));
+            say(&format!("not measured: `{name}` is not installed"));
             return Ok(None);
         }
         let took = lab.time(command)?;
