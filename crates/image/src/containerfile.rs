@@ -36,7 +36,7 @@ use crate::built::Executable;
 use crate::fingerprint::fingerprint;
 use crate::oci::{self, Content, Manifest};
 use crate::tag::broken_component;
-use crate::{BlobStore, BuildError, BuiltImage, Digest, ImageTag, Source, SourceNow};
+use crate::{BlobStore, BuildError, BuiltImage, Digest, ImageTag, NotAsBuilt, Source, SourceNow};
 use cache::Cache;
 use context::Context;
 pub use engine::Engine;
@@ -105,7 +105,8 @@ impl ContainerfileBuild {
     /// the same reference and log, whatever happens to this process.
     ///
     /// # Errors
-    /// If a step fails, something that it takes is missing, or `cancel` ends it.
+    /// If a step fails, something that it takes is missing, or `cancel` ends it; a [`NotAsBuilt`] if the engine gives out another
+    /// image than it built.
     pub fn run(
         &self,
         tag: ImageTag,
@@ -152,7 +153,9 @@ impl ContainerfileBuild {
             let known = self.engine.inspect(&command, reference, "{{.Id}} {{.Parent}}", cancel)?.unwrap_or_default();
             let (id, tip) = known.split_once(' ').unwrap_or((&known, ""));
             let digest = exported.config_blob.digest;
-            ensure!(id == digest.hex(), "podman built {id} and gave out {digest} as `{reference}`: run again");
+            if id != digest.hex() {
+                return Err(NotAsBuilt::given_out(reference, &format!("sha256:{id}"), digest).into());
+            }
             // Without a step of its own the image's parent is the one that it is built on.
             if !read.bases.contains(tip) {
                 cache.keep(self.engine, &command, tip)?;
@@ -317,6 +320,9 @@ impl ContainerfileBuild {
         let labels = execution.labels.unwrap_or_default();
         let fingerprint = source.fingerprint.to_string();
         let label = labels.get("dev.e2e.source-fingerprint");
+        if let Some(other) = label.filter(|label| **label != fingerprint) {
+            return Err(NotAsBuilt::given_out(tag.reference(), &fingerprint, other).into());
+        }
         ensure!(
             variable("SOURCE_FINGERPRINT") == Some(&fingerprint) && label == Some(&fingerprint),
             "the image does not carry its fingerprint: end the Containerfile with a whole line, without `\\`"

@@ -9,9 +9,11 @@ use std::fmt;
 /// What to try where something was changed that nobody but this tool writes.
 pub(crate) const LOOK: &str = "look for another program that writes there, and run again";
 
-/// From where to where the chain goes from a program to the files that are started.
+/// From where to where the chain goes from a source to the files that are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handover {
+    /// From the source to the image that an engine gives out.
+    Building,
     /// From the builder's program to the image.
     Packing,
     /// From the image as it was built to the place that holds it.
@@ -33,6 +35,19 @@ pub struct NotAsBuilt {
     pub found: Result<String, String>,
     /// What to try.
     pub remedy: &'static str,
+}
+
+impl NotAsBuilt {
+    /// Another image has got the reference in an engine since it was built.
+    pub(crate) fn given_out(reference: &str, expected: &str, found: impl ToString) -> NotAsBuilt {
+        NotAsBuilt {
+            handover: Handover::Building,
+            cause: format!("the engine gave out another image as `{reference}` than it had built"),
+            expected: expected.to_owned(),
+            found: Ok(found.to_string()),
+            remedy: LOOK,
+        }
+    }
 }
 
 impl fmt::Display for NotAsBuilt {

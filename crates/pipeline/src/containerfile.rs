@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use image::{BuildError, BuiltImage, ContainerfileBuild, Engine, ImageTag, Instructions};
+use image::{BuildError, BuiltImage, ContainerfileBuild, Engine, ImageTag, Instructions, NotAsBuilt};
 use supervise::Cmd;
 
 use crate::build::{BUILD_LIMIT, failure};
@@ -60,14 +60,15 @@ pub(crate) fn run(
         match step.cancel().check() {
             // Who ends the run is told so, and not that the build failed.
             Err(cancelled) => cancelled.into(),
-            Ok(()) => anyhow::Error::from(match error {
+            Ok(()) => match error {
                 BuildError::Failed { .. } => {
                     let mut failure = failure(error);
                     failure.cause = format!("the image of `{}` cannot be built: {}", workload.name(), failure.cause);
-                    failure
+                    failure.into()
                 }
-                error => failure(error),
-            }),
+                BuildError::Other(error) if error.is::<NotAsBuilt>() => error,
+                error => failure(error).into(),
+            },
         }
     })?;
     site.ledger.gone(n)?;

@@ -2,12 +2,21 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use image::{BuildError, Engine, ImageTag, RunId};
+use image::{BuildError, Engine, Handover, ImageTag, NotAsBuilt, RunId};
 use supervise::Cancel;
 
-use crate::kit::{BASE, Scene, folder};
+use crate::kit::{BASE, Scene, folder, script};
+
+/// Podman, after whose second build the tag stands for what the first one built.
+const SWAP: &str = r#"#!/bin/sh
+PODMAN "$@" || exit
+case " $* " in *" build "*) ;; *) exit 0 ;; esac
+while [ "$1" != --tag ]; do shift; done
+if [ -e OLD ]; then PODMAN tag localhost/old:1 "$2"; else PODMAN tag "$2" localhost/old:1; touch OLD; fi
+"#;
 
 fn fails(scene: &Scene, instructions: &str) -> BuildError {
     scene.write("Containerfile", instructions);
@@ -67,13 +76,39 @@ fn an_image_that_nobody_may_run_is_refused() {
     assert_eq!(scene.images().0, [BASE]);
 }
 
+/// Another program gives the tag to an older image, as soon as the new one is built.
+#[test]
+fn an_image_that_was_swapped_in_the_engine_is_not_taken_for_the_one_that_was_built() {
+    let Some(scene) = Scene::new() else { return };
+    let podman = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .map(|folder| folder.join("podman"))
+        .find(|file| file.is_file())
+        .unwrap();
+    script(
+        &scene.path("bin/podman"),
+        &SWAP.replace("PODMAN", &podman.display().to_string()).replace("OLD", &scene.path("old").display().to_string()),
+    );
+    let mut build = scene.build();
+    let path = format!("{}:{}", scene.path("bin").display(), std::env::var("PATH").unwrap());
+    let prepare = build.prepare;
+    build.prepare = Arc::new(move |command| prepare(command).env("PATH", &path));
+    let old = scene.run(&build, &Cancel::new()).unwrap();
+    scene.write("server.py", "print(2)");
+    let error = scene.run(&build, &Cancel::new()).unwrap_err();
+    let BuildError::Other(error) = &error else { panic!("{error:?}") };
+    let swapped = error.downcast_ref::<NotAsBuilt>().unwrap_or_else(|| panic!("{error:#}"));
+    let now = build.fingerprint_now(old.source(), &Cancel::new()).unwrap().fingerprint;
+    assert_eq!((swapped.handover, &swapped.expected), (Handover::Building, &now.to_string()));
+    assert_eq!(swapped.found, Ok(old.source().fingerprint.to_string()));
+}
+
 #[test]
 fn an_engine_that_is_not_there_is_named() {
     let scene = Scene::without_engine();
     for (engine, name) in [(Engine::Podman, "podman"), (Engine::Docker, "docker")] {
         let mut build = scene.build();
         build.engine = engine;
-        build.prepare = std::sync::Arc::new(|command| command.env("PATH", "/nonexistent"));
+        build.prepare = Arc::new(|command| command.env("PATH", "/nonexistent"));
         let error = scene.run(&build, &Cancel::new()).unwrap_err().to_string();
         assert!(error.contains(&format!("built by `{name}`, which is not installed")), "{error}");
     }

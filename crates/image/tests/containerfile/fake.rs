@@ -175,7 +175,7 @@ fn what_is_not_the_image_that_was_asked_for_is_refused() {
     let damaged = refused(&archive(&[""], b"damaged", &fingerprint));
     assert!(damaged.contains(&format!("and the config names {diff_id}")), "{damaged}");
     let stale = refused(&archive(&[""], &layer, &Digest::of("old").to_string()));
-    assert!(stale.contains("does not carry its fingerprint"), "{stale}");
+    assert!(stale.contains("the engine gave out another image"), "{stale}");
     let half = refused(&|_: &str, path: &Path| fs::write(path, &layer[..700]).unwrap());
     assert!(half.contains("out of docker"), "{half}");
 

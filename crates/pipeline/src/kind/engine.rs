@@ -23,12 +23,12 @@ pub use image::Engine as Provider;
 /// # Errors
 /// Why it does not answer.
 pub(super) fn answers(provider: Provider) -> Result<(), String> {
-    // Both clients know this template, and both ask the part that runs containers.
-    let ask = match provider {
-        Provider::Podman => ["info", "--format", "{{.Version.Version}}"],
-        Provider::Docker => ["version", "--format", "{{.Server.Version}}"],
+    // What is quick and asks the part that runs containers: `podman info` looks at everything for six times as long.
+    let ask: &[&str] = match provider {
+        Provider::Podman => &["ps", "--quiet"],
+        Provider::Docker => &["version", "--format", "{{.Server.Version}}"],
     };
-    match Cmd::new(provider.name()).args(ask).deadline(ASK_LIMIT).run(&Cancel::new()) {
+    match Cmd::new(provider.name()).args(ask.iter().copied()).deadline(ASK_LIMIT).run(&Cancel::new()) {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.kind, CmdErrorKind::Deadline(_)) => {
             Err(format!("{error}; another process may hold its store, or the machine be overloaded"))

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 const HOLDS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(50));
 /// How long an answer is waited for. A packet that is lost, as they are for a moment when a cluster changes its ways, is sent
 /// again after a second: whoever asks again sooner has the answer sooner.
-const LIMIT: Duration = Duration::from_millis(400);
+const LIMIT: Duration = Duration::from_millis(250);
 
 const UNREACHABLE: &str = "datastorage_unreachable";
 
