@@ -4,6 +4,7 @@
 //! with the run. Nothing of the user's is read or written: no kubeconfig, no cache of kubectl, no other cluster.
 
 mod cluster;
+mod config;
 mod diagnose;
 mod engine;
 mod evidence;

@@ -1,4 +1,4 @@
-//! One cluster: its name, its configuration, its creation and its removal.
+//! One cluster: its name, its creation and its removal.
 //!
 //! kind's own account is not enough to go by. It ends with success when the node never became ready; a cluster whose
 //! creation was cut short is listed like any other; and it holds a lock on the kubeconfig that outlives it when it is killed.
@@ -14,9 +14,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use image::{Digest, RunId};
 use serde::Deserialize;
-use serde_json::json;
 use supervise::{Cancel, Cmd, CmdError};
 
+use super::config::config;
 use super::engine::{ASK_LIMIT, Provider, Tools, kind_of};
 use super::node::Node;
 use super::objects::List;
@@ -46,21 +46,6 @@ pub(super) fn name(run: &RunId, service: &str) -> String {
         format!("{}-{}", &service[..LONGEST - 9], &Digest::of(service).hex()[..8])
     };
     format!("e2e-{}-{short}", run.short())
-}
-
-/// What kind is told: a port on this machine for each node port, chosen by the engine.
-fn config(node_ports: &[u16], workers: u32) -> String {
-    let mapping =
-        |port: &u16| json!({ "containerPort": port, "hostPort": -1, "listenAddress": "127.0.0.1", "protocol": "TCP" });
-    let mut nodes = vec![json!({
-        "role": "control-plane",
-        "extraPortMappings": node_ports.iter().map(mapping).collect::<Vec<_>>(),
-    })];
-    nodes.extend((0..workers).map(|_| json!({ "role": "worker" })));
-    // kind's own default; said because addresses in it are chosen here.
-    let networking = json!({ "serviceSubnet": "10.96.0.0/16" });
-    json!({ "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": networking, "nodes": nodes })
-        .to_string()
 }
 
 /// A cluster that was created, as its engine describes it.
@@ -342,15 +327,6 @@ mod tests {
         assert!(name(&run, "gateway").ends_with("-gateway"));
         assert_ne!(name(&run, &format!("{long}-1")), name(&run, &format!("{long}-2")));
         assert_ne!(name(&run, "gateway"), name(&RunId::new(), "gateway"));
-    }
-
-    #[test]
-    fn ports_are_left_to_the_engine_on_the_loopback_address() {
-        let config: serde_json::Value = serde_json::from_str(&config(&[30080, 30081], 2)).unwrap();
-        let mappings = config["nodes"][0]["extraPortMappings"].as_array().unwrap();
-        assert_eq!(mappings.len(), 2);
-        assert!(mappings.iter().all(|m| m["hostPort"] == -1 && m["listenAddress"] == "127.0.0.1"));
-        assert_eq!(config["nodes"].as_array().unwrap().len(), 3);
     }
 
     #[test]
