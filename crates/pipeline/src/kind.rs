@@ -252,13 +252,7 @@ impl Platform for Kind {
         let workloads = site.pipeline.workloads().iter().map(|workload| workload.name().to_owned());
         let reach = match &self.options.clusters {
             // The ports of a cluster are mapped when it is made: there are none for us in one that exists.
-            Clusters::Reuse(_) => match cluster.nodes.iter().find_map(node::Node::network) {
-                Some(network) => Reach::Relays(network, Mutex::default()),
-                None => match cluster.nodes.iter().find_map(node::Node::reachable) {
-                    Some(address) => Reach::Node(address.to_string()),
-                    None => Reach::Forwards(Mutex::default()),
-                },
-            },
+            Clusters::Reuse(_) => Reach::into(&cluster.nodes, site.keep),
             _ => Reach::NodePorts(workloads.zip(render::node_ports(&site.pipeline, first_port)).collect()),
         };
         let place = KindPlace {

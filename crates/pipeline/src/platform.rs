@@ -60,6 +60,8 @@ pub struct Site {
     pub secrets: Secrets,
     /// The id of the run.
     pub run_id: image::RunId,
+    /// Whether what passes its tests stays, and is to be reached when this process is gone.
+    pub keep: bool,
 }
 
 /// Where one pipeline runs.

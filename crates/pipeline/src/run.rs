@@ -167,6 +167,7 @@ fn pipelines(
                     ledger: Arc::clone(ledger),
                     secrets: Secrets::generate(of),
                     run_id,
+                    keep: config.keep,
                 };
                 scope.spawn(move || {
                     let steps = shared.steps.of_pipeline(site.pipeline.service());

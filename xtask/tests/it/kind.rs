@@ -137,6 +137,15 @@ fn an_interrupt_in_a_cluster_that_stays() {
         // The end of a namespace is not waited for.
         eventually(words, || (foreign.namespaces() == namespaces).then_some(()));
     }
+    // What is kept there is reached without the run, until it is ended.
+    let kept = ["gateway", "--platform", "kind", "--reuse", &foreign.name, "--keep", "--", "service::"];
+    let (answer, ran) = real.e2e(&kept);
+    let healthz = format!("{}/healthz", ran.url("gateway"));
+    answer.expect(0).says(&["left running", &ran.url("gateway")]);
+    let response = minreq::get(&healthz).with_timeout(10).send().unwrap_or_else(|error| panic!("{healthz}: {error}"));
+    assert_eq!(response.status_code, 200);
+    real.ask(&["clean", ran.id()]).expect(0).says(&["removed namespace"]);
+    eventually("the namespace goes", || (foreign.namespaces() == namespaces).then_some(()));
     assert!(fs::read(&foreign.kubeconfig).unwrap() == kubeconfig, "its kubeconfig was changed");
 }
 

@@ -14,6 +14,7 @@ use super::diagnose::{self, Dead};
 use super::engine::Tools;
 use super::evidence;
 use super::forward::Forward;
+use super::node::Node;
 use super::objects::{List, Pod, Service};
 use super::relay::Relay;
 use super::render::{Deployment, Loaded, Outside, RUN, Target, WORKLOAD, objects};
@@ -52,12 +53,26 @@ pub(super) struct KindPlace {
 pub(super) enum Reach {
     /// Node ports of each workload's ports, which the engine has given ports of this machine.
     NodePorts(BTreeMap<String, Vec<u16>>),
-    /// Relays through the network of a node.
+    /// Relays through the network of a node, for as long as this process lives.
     Relays(Network, Mutex<Vec<Relay>>),
     /// The address of a node, and ports of it that the cluster chooses: where its network cannot be entered.
     Node(String),
     /// Forwards, opened when a pod runs: where the nodes cannot be reached, as on Mac or under a rootless engine.
     Forwards(Mutex<Vec<Forward>>),
+}
+
+impl Reach {
+    /// The best way into a cluster that exists; if it is to stay open, only what does not end with this process.
+    pub(super) fn into(nodes: &[Node], stay: bool) -> Reach {
+        let network = if stay { None } else { nodes.iter().find_map(Node::network) };
+        let address = || nodes.iter().find_map(Node::reachable);
+        match network.map(|network| Reach::Relays(network, Mutex::default())) {
+            Some(relays) => relays,
+            None => {
+                address().map_or_else(|| Reach::Forwards(Mutex::default()), |address| Reach::Node(address.to_string()))
+            }
+        }
+    }
 }
 
 impl KindPlace {
@@ -300,6 +315,13 @@ impl Place for KindPlace {
             self.run,
             self.run,
         );
+        let ends = match &self.reach {
+            Reach::Relays(..) | Reach::Forwards(_) => {
+                "; its addresses end with this run: `kubectl port-forward` opens new ones"
+            }
+            Reach::NodePorts(_) | Reach::Node(_) => "",
+        };
+        let text = text + ends;
         self.recorder.event(Event::Note { service: Some(self.service.clone()), text });
     }
 }
