@@ -13,6 +13,7 @@ use pipeline::local::Local;
 use pipeline::recorder::SystemClock;
 use pipeline::run::{Config, Outcome};
 use pipeline::rundir::{Home, write_atomically};
+use pipeline::stat::began;
 use report::Summary;
 use report::terminal::{Config as TerminalConfig, Terminal, Verbosity};
 use supervise::Cancel;
@@ -66,6 +67,7 @@ pub(crate) fn run(flags: &E2e) -> anyhow::Result<u8> {
         keep: flags.keep,
         test_within: Duration::from_secs(flags.test_within),
         filter: flags.filter.clone(),
+        began: began(),
     };
     let cancel = Cancel::new();
     supervise::install_signals(&cancel)?;

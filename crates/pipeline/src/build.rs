@@ -175,7 +175,7 @@ fn suites(
     }
     let command =
         command.args(["--jobs", &shared.config.jobs.to_string()]).capture_stdout().deadline(BUILD_LIMIT).log(&log);
-    let mut sources = Sources::open(&shared.config.home.build(), &shared.config.workspace, step.cancel())?;
+    let mut sources = Sources::open(shared.config, step.cancel())?;
     let mut attempt = 1;
     let (stdout, fault) = loop {
         let (stdout, fault) = match command.clone().run(step.cancel()) {

@@ -25,6 +25,7 @@ pub mod rundir;
 mod secrets;
 mod shared;
 mod stale;
+pub mod stat;
 pub mod step;
 mod suite;
 pub mod workload;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use image::{BlobStore, Digest, ImageTag, RunId};
@@ -53,6 +53,9 @@ pub struct Config {
     pub test_within: Duration,
     /// libtest filters for the suites.
     pub filter: Vec<String>,
+    /// When the build began that made this program, as [`began`](crate::stat::began) has it: what it compiled from files that
+    /// have not changed since is also part of the suites, and need not be compiled again. None: nothing is known of it.
+    pub began: Option<SystemTime>,
 }
 
 /// How a run ended.

@@ -1,21 +1,29 @@
 //! Suites that cargo takes for up to date although their source has changed: it goes by the time of modification.
 //!
 //! After each build, what cargo did not compile is compared by content with what it was compiled from. If that differs, or
-//! is not known, the artefact is removed and the build is repeated. Nothing is compared beforehand: which files a suite
+//! is not known, the artefact is removed and the build is repeated. It is known without a record where cargo compiled it just
+//! now, for this program, from files that nobody has touched since cargo began: then a newcomer does not compile the tool a
+//! second time for the suites' sake. Nothing is compared beforehand: which files a suite
 //! consists of is known only from what the compiler wrote. Giving the files the time of now, as the builder of the programs
 //! does, was rejected: cargo keeps the path of a file outside of its package as it was in the first workspace that used the
 //! target directory, and looks there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use image::{Digest, lock_file};
 use serde_json::Value;
 use supervise::Cancel;
 
+use crate::run::Config;
 use crate::rundir::{private_dir, write_atomically};
+
+/// How much earlier than a build a file must have changed to be counted as older: more than any of the clocks is off.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// What each artefact was compiled from: content by file, by the compiler's list of its inputs.
 type Known = BTreeMap<PathBuf, BTreeMap<PathBuf, Digest>>;
@@ -24,6 +32,8 @@ type Known = BTreeMap<PathBuf, BTreeMap<PathBuf, Digest>>;
 pub(crate) struct Sources {
     record: PathBuf,
     workspace: PathBuf,
+    /// When the build of this program began.
+    began: Option<SystemTime>,
     known: Known,
     _lock: File,
 }
@@ -33,7 +43,8 @@ impl Sources {
     ///
     /// # Errors
     /// If the directory cannot be used, or the run is cancelled.
-    pub(crate) fn open(dir: &Path, workspace: &Path, cancel: &Cancel) -> anyhow::Result<Sources> {
+    pub(crate) fn open(config: &Config, cancel: &Cancel) -> anyhow::Result<Sources> {
+        let dir = &config.home.build();
         private_dir(dir)?;
         let path = dir.join("suites.lock");
         let what = || format!("lock `{}`", path.display());
@@ -41,7 +52,8 @@ impl Sources {
         lock_file(&lock, cancel).with_context(what)?;
         let record = dir.join("suites-record.json");
         let known = fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Ok(Sources { record, workspace: workspace.to_owned(), known: known.unwrap_or_default(), _lock: lock })
+        let (workspace, known) = (config.workspace.clone(), known.unwrap_or_default());
+        Ok(Sources { record, workspace, began: config.began, known, _lock: lock })
     }
 
     /// Takes over what a build compiled, and removes what was not compiled from the source as it is now. Gives a name of
@@ -55,9 +67,13 @@ impl Sources {
             // The target directory may be reached by several names.
             let list = fs::canonicalize(&artefact.list).unwrap_or_else(|_| artefact.list.clone());
             let files = self.inputs(&list);
-            if !artefact.fresh {
+            let is_known = match self.known.get(&list) {
+                Some(known) => artefact.fresh && *known == files,
+                None => artefact.fresh && self.is_of_this_build(&artefact, &files),
+            };
+            if !artefact.fresh || is_known {
                 self.known.insert(list, files);
-            } else if self.known.get(&list) != Some(&files) {
+            } else {
                 self.known.remove(&list);
                 stale.push(artefact);
             }
@@ -73,6 +89,22 @@ impl Sources {
             }
         }
         Ok(stale.into_iter().next().map(|artefact| artefact.name))
+    }
+
+    /// Whether an artefact was made since the build of this program began, from files that are as they were then. The kernel
+    /// notes every change of a file and of what a folder holds, whatever time of modification they are given.
+    fn is_of_this_build(&self, artefact: &Artefact, files: &BTreeMap<PathBuf, Digest>) -> bool {
+        let Some(began) = self.began else { return false };
+        let made = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).is_ok_and(|made| made > began);
+        let untouched = |path: &Path| {
+            let changed = fs::metadata(self.workspace.join(path)).ok().and_then(|file| {
+                UNIX_EPOCH.checked_add(Duration::new(file.ctime().try_into().ok()?, file.ctime_nsec().try_into().ok()?))
+            });
+            changed.is_some_and(|changed| changed + MARGIN < began)
+        };
+        // The workspace itself changes when cargo makes its target directory.
+        let folders = |path: &Path| path.ancestors().filter(|folder| !folder.as_os_str().is_empty()).all(untouched);
+        artefact.files.iter().all(made) && !files.is_empty() && files.keys().all(|path| folders(path))
     }
 
     /// The files in a list of the compiler's, which are relative to where cargo ran, with their content now. What is pinned by
@@ -115,4 +147,57 @@ fn artefacts(stdout: &[u8]) -> Vec<Artefact> {
             Some(Artefact { name, list, files, fresh: message["fresh"] == true })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::FileTimes;
+
+    use super::*;
+
+    /// What a build says that has left alone what lay in the target directory.
+    fn look(folder: &Path, began: Option<SystemTime>, made: SystemTime) -> (Option<String>, bool) {
+        let (list, file) = (folder.join("a-1.d"), folder.join("liba-1.rlib"));
+        fs::write(&list, "a-1.d: a/src/lib.rs\n\na/src/lib.rs:\n").unwrap();
+        fs::write(&file, "").unwrap();
+        File::options().write(true).open(&file).unwrap().set_times(FileTimes::new().set_modified(made)).unwrap();
+        let message = serde_json::json!({
+            "reason": "compiler-artifact", "package_id": "path+file:///a", "fresh": true, "executable": null,
+            "target": { "kind": ["lib"], "src_path": "a/src/lib.rs" }, "filenames": [file],
+        });
+        let mut sources = Sources {
+            record: folder.join("record"),
+            workspace: folder.to_owned(),
+            began,
+            known: Known::default(),
+            _lock: File::create(folder.join("lock")).unwrap(),
+        };
+        let stale = sources.look(message.to_string().as_bytes()).unwrap();
+        // What was taken over is known from then on.
+        let known = fs::read(&sources.record).unwrap();
+        let known = serde_json::from_slice::<Known>(&known).unwrap().contains_key(&list.canonicalize().unwrap());
+        assert_eq!(known, stale.is_none());
+        (stale, file.exists())
+    }
+
+    #[test]
+    fn only_what_this_build_made_from_files_that_are_older_is_taken_over_unseen() {
+        let folder = std::env::temp_dir().join(format!("e2e-stale-{}", image::RunId::new().short()));
+        fs::create_dir_all(folder.join("a/src")).unwrap();
+        let source = folder.join("a/src/lib.rs");
+        fs::write(&source, "").unwrap();
+        // The kernel's time of the change can be set by nobody; the build and what it made are put around it.
+        let changed = fs::metadata(&source).unwrap().modified().unwrap();
+        let after = |seconds| changed + Duration::from_secs(seconds);
+        let stale = (Some("a/src/lib.rs".to_owned()), false);
+        assert_eq!(look(&folder, Some(after(10)), after(11)), (None, true));
+        assert_eq!(look(&folder, None, after(11)), stale, "nothing is known of when this program was built");
+        assert_eq!(look(&folder, Some(after(10)), after(9)), stale, "it lay there before");
+        assert_eq!(look(&folder, Some(changed - Duration::from_secs(10)), after(11)), stale, "changed meanwhile");
+        // However old the file claims to be.
+        let old = FileTimes::new().set_modified(UNIX_EPOCH);
+        File::options().write(true).open(&source).unwrap().set_times(old).unwrap();
+        assert_eq!(look(&folder, Some(changed - Duration::from_secs(10)), after(11)), stale, "changed meanwhile");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

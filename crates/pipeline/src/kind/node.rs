@@ -8,6 +8,7 @@ use image::NodeAccess;
 use supervise::{Cmd, Network};
 
 use super::engine::{ASK_LIMIT, Tools};
+use crate::stat::start_of;
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +31,6 @@ impl Process {
     fn find(pid: u32) -> Option<Process> {
         Some(Process { pid, start: start_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?.to_owned() })
     }
-}
-
-/// The time at which a process started: field 22 of proc_pid_stat(5), counted from behind the name, which may hold anything.
-fn start_of(stat: &str) -> Option<&str> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)
 }
 
 impl Node {
@@ -92,9 +88,6 @@ mod tests {
 
     #[test]
     fn a_later_process_of_the_same_number_is_another_one() {
-        let stat =
-            "1234 (a) b (c) S 1 1234 1234 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 200 18446744073709551615";
-        assert_eq!(start_of(stat), Some("98765"));
         let node = Node::new("n", None, std::process::id());
         assert!(!node.has_stopped());
         let mut other = node.clone();

@@ -64,6 +64,7 @@ impl Scene {
             keep: false,
             test_within: PATIENCE,
             filter: Vec::new(),
+            began: None,
         };
         let outcome = run(&config, Box::new(SystemClock::new()), &Cancel::new(), vec![reader]).unwrap();
         let records = std::mem::take(&mut *records.lock().unwrap());

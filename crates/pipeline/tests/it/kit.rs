@@ -89,6 +89,7 @@ impl Scene {
             keep: false,
             test_within: Duration::from_secs(60),
             filter: Vec::new(),
+            began: None,
         }
     }
 
