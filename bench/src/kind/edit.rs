@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use pipeline::rundir::Home;
 
-use super::super::edit::{EDITED, SERVICE, copy_sources, edit};
-use super::super::{Figure, Lab, Limit, median};
 use super::Cluster;
 use super::fresh::Phases;
+use crate::edit::{EDITED, SERVICE, copy_sources, edit};
+use crate::{Figure, Lab, Limit, median};
 
 const ROUNDS: usize = 5;
 

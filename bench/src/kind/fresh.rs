@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use pipeline::rundir::Home;
 use serde_json::Value;
 
-use super::super::{Figure, Lab, Limit, median};
 use super::Cluster;
+use crate::{Figure, Lab, Limit, median};
 
 const ROUNDS: usize = 3;
 const SERVICE: &str = "signalprocessing";

@@ -22,9 +22,9 @@ use image::{
 };
 use supervise::{Cancel, Cmd};
 
-use super::super::{Figure, Lab, Limit, median};
 use super::Cluster;
 use crate::say;
+use crate::{Figure, Lab, Limit, median};
 
 const FIRST_ROUNDS: usize = 3;
 /// After that a disk has done what a file system asks of it when files were written and removed: freeing their blocks, for one.

@@ -12,9 +12,9 @@ use image::{AssetContent, AssetFile, BlobStore, BuiltImage, Digest, ImageTag, Pr
 use serde_json::{Value, json};
 use supervise::Cmd;
 
-use super::super::{Figure, Lab, Limit, median};
 use super::Cluster;
 use crate::say;
+use crate::{Figure, Lab, Limit, median};
 
 const ROUNDS: usize = 3;
 /// Sizes of the layer: a program of ours, a large one, and the dependencies of a service in another language. All are cut from

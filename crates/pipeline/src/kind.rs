@@ -252,7 +252,7 @@ impl Platform for Kind {
         let workloads = site.pipeline.workloads().iter().map(|workload| workload.name().to_owned());
         let reach = match &self.options.clusters {
             // The ports of a cluster are mapped when it is made: there are none for us in one that exists.
-            Clusters::Reuse(_) => Reach::into(&cluster.nodes, site.keep),
+            Clusters::Reuse(_) => Reach::best(&cluster.nodes, site.keep),
             _ => Reach::NodePorts(workloads.zip(render::node_ports(&site.pipeline, first_port)).collect()),
         };
         let place = KindPlace {

@@ -139,7 +139,8 @@ fn record(step: &Step, workload: &str, link: Link, moment: Moment, seen: Seen) {
     });
 }
 
-/// What was built, packed, loaded or unpacked and is not what it should be has broken its link already; any other error stays what it is.
+/// What was built, packed, loaded or unpacked and is not what it should be has broken its link already; any other error stays
+/// what it is.
 pub(crate) fn not_as_built(step: &Step, workload: &str, error: anyhow::Error) -> anyhow::Error {
     let Some(NotAsBuilt { handover, cause, expected, found, remedy }) = error.downcast_ref() else { return error };
     if step.cancel().is_cancelled() {

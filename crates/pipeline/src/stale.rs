@@ -67,11 +67,12 @@ impl Sources {
             // The target directory may be reached by several names.
             let list = fs::canonicalize(&artefact.list).unwrap_or_else(|_| artefact.list.clone());
             let files = self.inputs(&list);
-            let is_known = match self.known.get(&list) {
-                Some(known) => artefact.fresh && *known == files,
-                None => artefact.fresh && self.is_of_this_build(&artefact, &files),
+            let is_from_them = match self.known.get(&list) {
+                _ if !artefact.fresh => true,
+                Some(known) => *known == files,
+                None => self.is_of_this_build(&artefact, &files),
             };
-            if !artefact.fresh || is_known {
+            if is_from_them {
                 self.known.insert(list, files);
             } else {
                 self.known.remove(&list);

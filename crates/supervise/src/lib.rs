@@ -47,6 +47,7 @@ pub use process::{Process, Stopped};
 pub use quote::quote as shell_quote;
 pub use run::Output;
 pub use signals::install_signals;
+pub use start::find_program;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -177,6 +177,15 @@ fn open_log(path: &Path) -> io::Result<std::fs::File> {
     opened.map_err(|error| io::Error::new(error.kind(), format!("open log `{}`: {error}", path.display())))
 }
 
+/// Where a program is on this process's PATH, if it is there. Whether it may be executed is not looked at.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    find_in(&std::env::var_os("PATH")?, OsStr::new(name))
+}
+
+fn find_in(path: &OsStr, program: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
 /// exec(3) and chdir(2) report the same ENOENT for a missing program, folder, interpreter and loader.
 fn diagnose(cmd: &Cmd, error: io::Error) -> CmdErrorKind {
     let kind = error.kind();
@@ -189,7 +198,7 @@ fn diagnose(cmd: &Cmd, error: io::Error) -> CmdErrorKind {
     if kind == io::ErrorKind::PermissionDenied && cmd.sandbox.is_none() && !program.contains('/') {
         // execvp(3) also reports this when a folder of PATH may not be read and no other has the program.
         let path = cmd.environment().ok().and_then(|mut env| env.remove(OsStr::new("PATH"))).unwrap_or_default();
-        return match std::env::split_paths(&path).map(|dir| dir.join(&cmd.program)).find(|file| file.is_file()) {
+        return match find_in(&path, &cmd.program) {
             Some(file) => spawn(format!("`{}` may not be executed: {error}", file.display())),
             None => CmdErrorKind::NotFound,
         };

@@ -80,10 +80,7 @@ fn an_image_that_nobody_may_run_is_refused() {
 #[test]
 fn an_image_that_was_swapped_in_the_engine_is_not_taken_for_the_one_that_was_built() {
     let Some(scene) = Scene::new() else { return };
-    let podman = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-        .map(|folder| folder.join("podman"))
-        .find(|file| file.is_file())
-        .unwrap();
+    let podman = supervise::find_program("podman").unwrap();
     script(
         &scene.path("bin/podman"),
         &SWAP.replace("PODMAN", &podman.display().to_string()).replace("OLD", &scene.path("old").display().to_string()),

@@ -166,8 +166,7 @@ pub(crate) fn run(command: Cmd) -> String {
 /// CI, `IMAGE_TEST_TOOLS=required` turns that into a failure.
 #[expect(clippy::print_stderr, reason = "who runs the tests should see what was not tested")]
 fn have(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
+    let found = supervise::find_program(tool).is_some();
     let ids = fs::read_to_string("/etc/subuid").unwrap_or_default();
     let usable = found && (supervise::is_root() || !ids.trim().is_empty());
     if !usable {

@@ -97,8 +97,7 @@ pub(crate) fn image(dir: &TempDir) -> BuiltImage {
 /// CI, `IMAGE_TEST_TOOLS=required` turns that into a failure.
 #[expect(clippy::print_stderr, reason = "who runs the tests should see what was not tested")]
 pub(crate) fn have(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|dir| dir.join(tool).is_file()) {
+    if supervise::find_program(tool).is_some() {
         return true;
     }
     assert_ne!(std::env::var("IMAGE_TEST_TOOLS").as_deref(), Ok("required"), "`{tool}` is not installed");

@@ -63,14 +63,13 @@ pub(super) enum Reach {
 
 impl Reach {
     /// The best way into a cluster that exists; if it is to stay open, only what does not end with this process.
-    pub(super) fn into(nodes: &[Node], stay: bool) -> Reach {
-        let network = if stay { None } else { nodes.iter().find_map(Node::network) };
-        let address = || nodes.iter().find_map(Node::reachable);
-        match network.map(|network| Reach::Relays(network, Mutex::default())) {
-            Some(relays) => relays,
-            None => {
-                address().map_or_else(|| Reach::Forwards(Mutex::default()), |address| Reach::Node(address.to_string()))
-            }
+    pub(super) fn best(nodes: &[Node], stay: bool) -> Reach {
+        if !stay && let Some(network) = nodes.iter().find_map(Node::network) {
+            return Reach::Relays(network, Mutex::default());
+        }
+        match nodes.iter().find_map(Node::reachable) {
+            Some(address) => Reach::Node(address.to_string()),
+            None => Reach::Forwards(Mutex::default()),
         }
     }
 }
@@ -307,7 +306,7 @@ impl Place for KindPlace {
 
     fn keep(&self) {
         self.close();
-        let text = format!(
+        let mut text = format!(
             "the cluster `{}` stays: `kubectl --kubeconfig {} --namespace {} get pods -l {RUN}={} -L {WORKLOAD}`; `cargo xtask clean {}` removes it",
             self.cluster.name,
             supervise::shell_quote(self.tools.kubeconfig.as_os_str()),
@@ -315,13 +314,9 @@ impl Place for KindPlace {
             self.run,
             self.run,
         );
-        let ends = match &self.reach {
-            Reach::Relays(..) | Reach::Forwards(_) => {
-                "; its addresses end with this run: `kubectl port-forward` opens new ones"
-            }
-            Reach::NodePorts(_) | Reach::Node(_) => "",
-        };
-        let text = text + ends;
+        if let Reach::Forwards(_) = self.reach {
+            text.push_str("; its addresses end with this run: `kubectl port-forward` opens new ones");
+        }
         self.recorder.event(Event::Note { service: Some(self.service.clone()), text });
     }
 }

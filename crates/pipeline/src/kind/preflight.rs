@@ -1,6 +1,5 @@
 //! What must be there before a cluster can be made, each with the command that mends it.
 
-use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -28,9 +27,7 @@ pub(super) fn programs() -> Vec<String> {
         ),
         ("kubectl", "https://kubernetes.io/docs/tasks/tools/#kubectl"),
     ];
-    let path = env::var_os("PATH").unwrap_or_default();
-    let is_there = |program: &str| env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    let missing = PROGRAMS.into_iter().filter(|(program, _)| !is_there(program));
+    let missing = PROGRAMS.into_iter().filter(|(program, _)| supervise::find_program(program).is_none());
     missing.map(|(program, how)| format!("`{program}` is not installed: {how}")).collect()
 }
 

@@ -17,8 +17,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The pause after a connection that could not be accepted, as when too many files are open.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A port of this machine that leads to a port of a pod; ended when it is dropped. Connections that are open
-/// then are left to those who hold them.
+/// A port of this machine that leads to a port of a pod; ended when it is dropped. Connections that are open then are
+/// left to those who hold them.
 pub(super) struct Relay {
     port: u16,
     over: Cancel,

@@ -5,7 +5,7 @@
 //! also leads to a pod that is not ready, so that its answer can be shown.
 //!
 //! The namespace and the services are applied while the images are still being built, so that their ways are open when the pods
-//! come (kube-proxy opens ways at most once a second), and everything at once when the images are loaded.
+//! come (unless told otherwise, kube-proxy opens ways at most once a second), and everything at once when the images are loaded.
 
 use anyhow::Context;
 use serde_json::{Value as Json, json};
